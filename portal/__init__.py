@@ -1,0 +1,33 @@
+"""The portal: meters, readings and bills of an electricity utility."""
+
+from __future__ import annotations
+
+from flask import Flask
+from flask_migrate import Migrate
+
+from portal.config import Config
+from portal.db import db
+from portal.settings import MIGRATIONS, flask_settings
+
+migrate = Migrate()
+
+
+def create_app(config: Config) -> Flask:
+    """The application. It opens no connection and starts nothing: that is for the first request or command."""
+    from portal import cli, health, jobs, logs
+    from portal.api import register_api
+    from portal.gates import check_every_route
+    from portal.web import register_web
+
+    app = Flask(__name__, template_folder="../templates", static_folder="../static")
+    app.config.update(flask_settings(config), PORTAL=config)
+    logs.set_up(app)
+    db.init_app(app)
+    migrate.init_app(app, db, directory=str(MIGRATIONS), compare_type=True)
+    jobs.set_up(app)
+    health.register(app)
+    register_api(app)
+    register_web(app)
+    cli.register(app)
+    check_every_route(app)
+    return app

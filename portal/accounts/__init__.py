@@ -1,0 +1,1 @@
+"""Who uses the portal: regions, users, their tokens and the keys of programs."""

@@ -1,0 +1,136 @@
+"""Opaque access and refresh tokens, and the keys of programs.
+
+A token is random; the database keeps its SHA-256. One log-in is a family: refresh gives a new pair and ends
+the old one, and a dead refresh token that comes again ends the whole family (RFC 9700, 4.14.2).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select, update
+
+from portal import audit
+from portal.accounts.models import ApiKey, Token, User
+from portal.audit import Actor
+from portal.db import session
+from portal.errors import Forbidden, Unauthorized
+
+REFRESH_LIFE = timedelta(days=30)
+SCOPES = ("ingest",)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """What a log-in gives. `expires_in` is the access token's life in seconds."""
+
+    access: str
+    refresh: str
+    expires_in: int
+
+
+def _hash(plain: str) -> bytes:
+    return hashlib.sha256(plain.encode()).digest()
+
+
+def issue_tokens(user: User, now: datetime, *, access_seconds: int, family_id: uuid.UUID | None = None) -> TokenPair:
+    """A new pair for the user, in a new family unless one is named."""
+    family = family_id or uuid.uuid4()
+    access, refresh = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+    for kind, plain, life in (
+        ("access", access, timedelta(seconds=access_seconds)),
+        ("refresh", refresh, REFRESH_LIFE),
+    ):
+        session.add(
+            Token(
+                token_hash=_hash(plain),
+                family_id=family,
+                user_id=user.user_id,
+                kind=kind,
+                created_at=now,
+                expires_at=now + life,
+            )
+        )
+    session.flush()
+    return TokenPair(access, refresh, access_seconds)
+
+
+def get_access(plain: str, now: datetime) -> tuple[User, uuid.UUID]:
+    """The user of an access token, and its family. Raises Unauthorized, Forbidden ACCOUNT_SUSPENDED."""
+    token = session.get(Token, _hash(plain))
+    if token is None or token.kind != "access":
+        raise Unauthorized("This access token is not known. Log in again.")
+    if token.revoked_at is not None:
+        raise Unauthorized("This access token has been ended. Log in again.", "TOKEN_REVOKED")
+    if token.expires_at <= now:
+        raise Unauthorized("This access token has expired. Refresh it or log in again.", "TOKEN_EXPIRED")
+    user = session.get_one(User, token.user_id)
+    if user.closed_at is not None:
+        raise Unauthorized("This account is closed.", "TOKEN_REVOKED")
+    if user.suspended_at is not None:
+        raise Forbidden("This account is suspended. Ask your utility.", "ACCOUNT_SUSPENDED")
+    return user, token.family_id
+
+
+def rotate(plain: str, now: datetime, *, access_seconds: int) -> TokenPair | None:
+    """A new pair for a refresh token; the old pair ends. None when a dead token came again: its family has ended.
+
+    Raises Unauthorized for a token that is unknown, expired or revoked. The row is locked, so of two uses at once
+    one is first and the other is a reuse. None (not an error) because that ending must be committed.
+    """
+    token = session.get(Token, _hash(plain), with_for_update=True, populate_existing=True)
+    if token is None or token.kind != "refresh":
+        raise Unauthorized("This refresh token is not known. Log in again.")
+    if token.used_at is not None:
+        revoke_family(token.family_id, now)
+        return None
+    if token.revoked_at is not None:
+        raise Unauthorized("This refresh token has been ended. Log in again.", "TOKEN_REVOKED")
+    if token.expires_at <= now:
+        raise Unauthorized("This refresh token has expired. Log in again.", "TOKEN_EXPIRED")
+    user = session.get_one(User, token.user_id)
+    if user.closed_at is not None or user.suspended_at is not None:
+        raise Unauthorized("This account is not open.", "TOKEN_REVOKED")
+    revoke_family(token.family_id, now)
+    token.used_at = now
+    return issue_tokens(user, now, access_seconds=access_seconds, family_id=token.family_id)
+
+
+def revoke_family(family_id: uuid.UUID, now: datetime) -> None:
+    """End every token of one log-in."""
+    session.execute(
+        update(Token).where(Token.family_id == family_id, Token.revoked_at.is_(None)).values(revoked_at=now)
+    )
+
+
+def revoke_all(user: User, now: datetime) -> None:
+    """End every log-in of the user, in programs and browsers."""
+    session.execute(
+        update(Token).where(Token.user_id == user.user_id, Token.revoked_at.is_(None)).values(revoked_at=now)
+    )
+    user.session_version += 1
+
+
+def create_key(name: str, scope: str, *, actor: Actor, now: datetime) -> str:
+    """A new key for a program, in plain for the only time."""
+    plain = f"pk_{secrets.token_urlsafe(32)}"
+    key = ApiKey(name=name, key_hash=_hash(plain), scope=scope, created_at=now)
+    session.add(key)
+    session.flush()
+    audit.record("key.created", actor, now, "api_key", key.key_id, {"name": name, "scope": scope})
+    return plain
+
+
+def find_key(plain: str) -> ApiKey | None:
+    """The key, unless it is unknown or revoked."""
+    return session.scalar(select(ApiKey).where(ApiKey.key_hash == _hash(plain), ApiKey.revoked_at.is_(None)))
+
+
+def is_access_token(plain: str) -> bool:
+    """True if this is a person's token: a person who knocks at a program's door is forbidden, not unknown."""
+    token = session.get(Token, _hash(plain))
+    return token is not None and token.kind == "access"

@@ -1,0 +1,67 @@
+"""Who did what, when, to whom. Written in the transaction of the act itself."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Identity, Index, String
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from portal.db import Base, UtcTime, session
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts. `kind` is user, key, cli or system; `label` is what a person reads in the log."""
+
+    kind: str
+    label: str
+    user_id: uuid.UUID | None = None
+
+
+SYSTEM = Actor("system", "the portal")
+CLI = Actor("cli", "command line")
+
+
+class AuditEntry(Base):
+    """One act. Rows are only ever added: a trigger refuses changes and removals."""
+
+    __tablename__ = "audit_log"
+    __table_args__ = (Index(None, "subject_type", "subject_id", "audit_id"),)
+
+    audit_id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    at: Mapped[UtcTime]
+    actor_kind: Mapped[str] = mapped_column(String(20))
+    actor_label: Mapped[str] = mapped_column(String(200))
+    actor_id: Mapped[uuid.UUID | None]
+    action: Mapped[str] = mapped_column(String(60))
+    subject_type: Mapped[str] = mapped_column(String(30))
+    subject_id: Mapped[str] = mapped_column(String(60))
+    details: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+def record(
+    action: str,
+    actor: Actor,
+    now: datetime,
+    subject_type: str,
+    subject_id: object,
+    details: dict[str, Any] | None = None,
+) -> None:
+    """Note an act in this transaction. `details` is JSON: no passwords, codes or tokens."""
+    session.add(
+        AuditEntry(
+            at=now,
+            actor_kind=actor.kind,
+            actor_label=actor.label,
+            actor_id=actor.user_id,
+            action=action,
+            subject_type=subject_type,
+            subject_id=str(subject_id),
+            details=details or {},
+        )
+    )

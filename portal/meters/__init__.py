@@ -1,0 +1,1 @@
+"""Meters, the pool of free ones, connections, and who holds which meter when."""

@@ -1,0 +1,178 @@
+"""Meters for everybody who waits, in one run; and stock, many at a time."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+
+from sqlalchemy import Row, text, tuple_
+
+from portal import audit
+from portal.accounts import queries as accounts
+from portal.accounts.models import User
+from portal.audit import Actor
+from portal.db import session
+from portal.errors import Invalid
+from portal.meters import queries, rules
+from portal.meters.actions import Assigned, _mark_assigned, _open, no_stock
+from portal.meters.pool import Pool
+
+CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A user who stays without a meter, and why."""
+
+    user_id: uuid.UUID
+    email: str
+    error: str
+
+
+@dataclass(slots=True)
+class BulkResult:
+    """What one run, or one chunk of it, did. `after` is where the next chunk begins; None when nobody is left."""
+
+    assigned: list[Assigned] = field(default_factory=list)
+    failed: list[Refused] = field(default_factory=list)
+    after: tuple[datetime, uuid.UUID] | None = None
+
+    @property
+    def total(self) -> int:
+        """How many users it took up."""
+        return len(self.assigned) + len(self.failed)
+
+
+def assign_chunk(
+    pool: Pool,
+    region: str | None = None,
+    limit: int = CHUNK,
+    after: tuple[datetime, uuid.UUID] | None = None,
+    *,
+    actor: Actor,
+    now: datetime,
+) -> BulkResult:
+    """Give a meter to the next `limit` customers who wait, longest first, of `region` or of all.
+
+    Users whom another run serves at this moment are passed over: they stand in that run's list, not in this one.
+    """
+    waiting = queries.waiting(region).order_by(User.created_at, User.user_id).limit(limit)
+    if after is not None:
+        waiting = waiting.where(tuple_(User.created_at, User.user_id) > after)
+    locked = waiting.with_only_columns(User.user_id, User.email, User.region, User.created_at)
+    users = list(session.execute(locked.with_for_update(skip_locked=True, of=User)))
+    result = BulkResult(after=(users[-1].created_at, users[-1].user_id) if len(users) == limit else None)
+    for home, group in groupby(sorted(users, key=lambda each: each.region or ""), key=lambda each: each.region):
+        _assign_group(home, list(group), pool, result, actor=actor, now=now)
+    return result
+
+
+def _assign_group(
+    region: str | None,
+    users: list[Row[uuid.UUID, str, str | None, datetime]],
+    pool: Pool,
+    result: BulkResult,
+    *,
+    actor: Actor,
+    now: datetime,
+) -> None:
+    keys: list[int] = []
+    while len(keys) < len(users):
+        claimed = pool.claim(region, len(users) - len(keys))
+        if not claimed:
+            break
+        # A number that turned faulty since it was pooled is dropped, and the next one claimed.
+        keys += _mark_assigned(claimed, region)
+    pairs = [(user.user_id, key) for user, key in zip(users, sorted(keys), strict=False)]
+    if pairs:
+        result.assigned += _open(pairs, how="bulk", actor=actor, now=now)
+    refusal = no_stock(region, pool).message
+    result.failed += [Refused(user.user_id, user.email, refusal) for user in users[len(keys) :]]
+
+
+def assign_all(
+    pool: Pool,
+    region: str | None = None,
+    limit: int | None = None,
+    *,
+    actor: Actor,
+    now: datetime,
+    dry_run: bool = False,
+) -> BulkResult:
+    """Give a meter to all customers who wait (of `region`; at most `limit`), in this one transaction.
+
+    A dry run does the same and takes it back, so what it shows is exact. Raises Invalid for an unknown region.
+    """
+    if region is not None:
+        accounts.get_region(region)
+    whole = BulkResult()
+    nested = session.begin_nested()
+    after = None
+    while limit is None or whole.total < limit:
+        size = CHUNK if limit is None else min(CHUNK, limit - whole.total)
+        chunk = assign_chunk(pool, region, size, after, actor=actor, now=now)
+        whole.assigned += chunk.assigned
+        whole.failed += chunk.failed
+        after = chunk.after
+        if after is None:
+            break
+    if dry_run:
+        nested.rollback()
+        return whole
+    nested.commit()
+    record_run(whole, region, actor=actor, now=now)
+    return whole
+
+
+def record_run(result: BulkResult, region: str | None, *, actor: Actor, now: datetime) -> None:
+    """One audit row for a whole run."""
+    details = {"region": region, "success": len(result.assigned), "failed": len(result.failed)}
+    audit.record("meter.bulk_assigned", actor, now, "region", region or "all", details)
+
+
+@dataclass(frozen=True, slots=True)
+class Stocked:
+    """How many numbers were stocked, and how many were left alone because they are not in stock."""
+
+    stocked: int
+    left_alone: int
+
+
+def provision(
+    first: str, last: str, region: str | None, pool: Pool, *, phase: int = 1, actor: Actor, now: datetime
+) -> Stocked:
+    """Stock the meters `first` to `last`, both included, for a region, or as unallocated stock (None).
+
+    Meters that are assigned, faulty, retired or in quarantine are left alone. Raises NotFound METER_NOT_FOUND outside the
+    range, Invalid for an unknown region or an empty range.
+    """
+    low, high = (rules.key_in_range(text_, pool.first, pool.last) for text_ in (first, last))
+    if high < low:
+        raise Invalid.field("last", f"{last} comes before {first}.")
+    if region is not None:
+        accounts.get_region(region)
+    values = {"low": low, "high": high, "region": region, "phase": phase}
+    session.execute(text("DELETE FROM free_meters WHERE meter_key BETWEEN :low AND :high"), values)
+    stocked = session.execute(
+        text("""
+            INSERT INTO meters (meter_key, meter_id, region, phase)
+            SELECT key, 'MTR-' || lpad(key::text, 8, '0'), :region, :phase
+            FROM generate_series(CAST(:low AS int), CAST(:high AS int)) AS key
+            ON CONFLICT (meter_key) DO UPDATE SET region = excluded.region, phase = excluded.phase
+                WHERE meters.status = 'in_stock'
+            RETURNING meter_key"""),
+        values,
+    ).rowcount
+    if region is not None:
+        pool.rewind(region, low)
+    else:
+        session.execute(
+            text("""
+                INSERT INTO free_meters (meter_key) SELECT meter_key FROM meters
+                WHERE meter_key BETWEEN :low AND :high AND status = 'in_stock' ON CONFLICT DO NOTHING"""),
+            values,
+        )
+    audit.record("meter.provisioned", actor, now, "meter", first, {"last": last, "region": region, "count": stocked})
+    return Stocked(stocked, high - low + 1 - stocked)

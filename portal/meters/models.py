@@ -1,0 +1,147 @@
+"""What is stored of meters and their holders, and what can never be false.
+
+The integer key of a meter is its number: MTR-00000013 is 13. The time series needs no look-up, and neither does a person.
+"""
+
+from __future__ import annotations
+
+import uuid
+from decimal import Decimal
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    Numeric,
+    SmallInteger,
+    String,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from portal.accounts.models import Region, User
+from portal.db import Base, Kwh, UtcTime
+
+STATUSES = ("in_stock", "assigned", "quarantine", "faulty", "retired")
+HOWS = ("registration", "admin", "bulk", "legacy", "swap")
+
+
+class Meter(Base):
+    """A meter that was stocked, assigned or heard of; other numbers of the range have no row yet.
+
+    `region` NULL is unallocated stock. A trigger holds `status` to the open assignment.
+    """
+
+    __tablename__ = "meters"
+    __table_args__ = (
+        CheckConstraint("meter_id = 'MTR-' || lpad(meter_key::text, 8, '0')", name="meter_id"),
+        CheckConstraint("meter_key BETWEEN 1 AND 99999999", name="meter_key"),
+        CheckConstraint("status IN ('in_stock', 'assigned', 'quarantine', 'faulty', 'retired')", name="status"),
+        CheckConstraint("phase IN (1, 3)", name="phase"),
+        # Blocks of a region's stock for the pool of free meters.
+        Index("ix_meters_stock", "region", "meter_key", postgresql_where=text("status = 'in_stock'")),
+        # Counting what cannot be assigned.
+        Index("ix_meters_blocked", "meter_key", postgresql_where=text("status IN ('faulty', 'retired')")),
+    )
+
+    meter_key: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    meter_id: Mapped[str] = mapped_column(String(50), unique=True)
+    region: Mapped[str | None] = mapped_column(String(100), ForeignKey(Region.name))
+    status: Mapped[str] = mapped_column(String(12), server_default="in_stock")
+    make: Mapped[str | None] = mapped_column(String(60))
+    model: Mapped[str | None] = mapped_column(String(60))
+    phase: Mapped[int] = mapped_column(SmallInteger, server_default="1")
+    multiplier: Mapped[Decimal] = mapped_column(Numeric(8, 3), server_default="1")
+    commissioned_at: Mapped[UtcTime | None]
+    last_seen_at: Mapped[UtcTime | None]
+
+
+class FreeMeter(Base):
+    """The pool: what can be claimed now. A claim deletes its row (SKIP LOCKED); a rollback gives it back."""
+
+    __tablename__ = "free_meters"
+    __table_args__ = (Index("ix_free_meters_region_meter_key", "region", "meter_key"),)
+
+    meter_key: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    region: Mapped[str | None] = mapped_column(String(100), ForeignKey(Region.name))
+
+
+class PoolSource(Base):
+    """Where the pool is refilled from: the next number of the range ('' for unallocated), or of a region's stock."""
+
+    __tablename__ = "pool_sources"
+
+    source: Mapped[str] = mapped_column(String(100), primary_key=True)
+    next_key: Mapped[int] = mapped_column(Integer)
+
+
+class Connection(Base):
+    """A customer's unbroken supply. A change of meter goes on within it; bills are one per connection and cycle."""
+
+    __tablename__ = "connections"
+    __table_args__ = (
+        CheckConstraint("ends_at > starts_at", name="period"),
+        CheckConstraint("phase IN (1, 3)", name="phase"),
+        Index("uq_connections_user_open", "user_id", unique=True, postgresql_where=text("ends_at IS NULL")),
+        Index(None, "region", "starts_at"),
+        Index(None, "user_id", "starts_at"),
+    )
+
+    connection_id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(User.user_id))
+    region: Mapped[str | None] = mapped_column(String(100), ForeignKey(Region.name))
+    tariff_category: Mapped[str] = mapped_column(String(30), server_default="residential")
+    sanctioned_load_kw: Mapped[Decimal] = mapped_column(Numeric(8, 2), server_default="2")
+    phase: Mapped[int] = mapped_column(SmallInteger, server_default="1")
+    starts_at: Mapped[UtcTime]
+    ends_at: Mapped[UtcTime | None]
+
+
+class Assignment(Base):
+    """Who held which meter, `[assigned_at, unassigned_at)`. Promise 1 stands here.
+
+    Open rows: one per meter and one per user (partial unique indexes). Closed rows: no overlap per meter or user
+    (partial exclusions). Closed against open: the trigger `meter_assignments_no_overlap`. Whole-table exclusions
+    would do the same and make a bulk run nine times slower than the bare UPDATE.
+    """
+
+    __tablename__ = "meter_assignments"
+    __table_args__ = (
+        CheckConstraint("unassigned_at > assigned_at", name="period"),
+        CheckConstraint("how IN ('registration', 'admin', 'bulk', 'legacy', 'swap')", name="how"),
+        Index(
+            "uq_meter_assignments_meter_open", "meter_key", unique=True, postgresql_where=text("unassigned_at IS NULL")
+        ),
+        Index("uq_meter_assignments_user_open", "user_id", unique=True, postgresql_where=text("unassigned_at IS NULL")),
+        ExcludeConstraint(
+            (text("meter_key"), "="),
+            (text("tstzrange(assigned_at, unassigned_at)"), "&&"),
+            name="ex_meter_assignments_meter_closed",
+            where=text("unassigned_at IS NOT NULL"),
+            using="gist",
+        ),
+        ExcludeConstraint(
+            (text("user_id"), "="),
+            (text("tstzrange(assigned_at, unassigned_at)"), "&&"),
+            name="ex_meter_assignments_user_closed",
+            where=text("unassigned_at IS NOT NULL"),
+            using="gist",
+        ),
+        Index(None, "connection_id"),
+    )
+
+    assignment_id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    connection_id: Mapped[int] = mapped_column(ForeignKey(Connection.connection_id))
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(User.user_id))
+    meter_key: Mapped[int] = mapped_column(ForeignKey(Meter.meter_key))
+    assigned_at: Mapped[UtcTime]
+    unassigned_at: Mapped[UtcTime | None]
+    opening_register: Mapped[Kwh | None]
+    closing_register: Mapped[Kwh | None]
+    how: Mapped[str] = mapped_column(String(15))
+    assigned_by: Mapped[str] = mapped_column(String(200))
+    unassigned_by: Mapped[str | None] = mapped_column(String(200))

@@ -1,0 +1,68 @@
+"""Valid defaults: a test says only what matters to it. Everything is made by the portal's own actions."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from portal.accounts import actions as accounts
+from portal.accounts.models import User
+from portal.audit import SYSTEM
+from portal.config import Config
+from portal.db import session
+from portal.meters import actions as meters
+from portal.meters.pool import Pool
+
+# Noon in India on a day in the middle of a month.
+NOW = datetime(2026, 11, 15, 6, 30, tzinfo=UTC)
+PASSWORD = "four unrelated words"
+_numbers = itertools.count(1)
+
+
+def make_config(database_url: str, **changes: Any) -> Config:
+    """Settings of a development portal with a small range of meters and no rate limits."""
+    config = Config(
+        env="development",
+        secret_key="a secret that is only good for tests, nothing else",
+        database_url=database_url,
+        embedded=False,
+        data_dir=Path("/nonexistent"),
+        ratelimit_enabled=False,
+    )
+    return replace(config, **changes)
+
+
+def make_pool(first: int = 1, last: int = 10_000_000) -> Pool:
+    """The range of meters to take from."""
+    return Pool(first, last)
+
+
+def make_user(**changes: Any) -> User:
+    """A customer of Pune-West without a meter; `role="admin"` and so on for others. Flushed, not committed."""
+    number = next(_numbers)
+    values: dict[str, Any] = {
+        "name": f"Customer {number}",
+        "email": f"customer{number}@example.com",
+        "phone": None,
+        "region": "Pune-West",
+        "password": PASSWORD,
+        "actor": SYSTEM,
+        "now": NOW,
+    } | changes
+    if values.get("role", "user") != "user":
+        values["region"] = changes.get("region")
+    user = accounts.create_user(**values)
+    session.flush()
+    return user
+
+
+def make_holder(
+    *, meter_id: str | None = None, since: datetime = NOW, pool: Pool | None = None, **changes: Any
+) -> User:
+    """A customer who holds a meter since `since`."""
+    user = make_user(**({"now": since} | changes))
+    meters.assign(user.user_id, pool or make_pool(), meter_id, how="registration", actor=SYSTEM, now=since)
+    return user
