@@ -1,0 +1,1 @@
+"""What electricity costs: dated tariff versions as lists of charges, and the one function that prices a bill."""
