@@ -27,7 +27,7 @@ from portal.db import db, session
 from tests.factories import NOW, make_config
 
 # What the migrations and the published tariffs bring stays between tests.
-KEPT = ("alembic_version", "regions", "tariffs", "tariff_versions", "region_tariffs")
+KEPT = ("alembic_version", "regions", "tariffs", "tariff_versions", "region_tariffs", "fuel_adjustments")
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "300"}
 
 

@@ -19,8 +19,10 @@ MAX_DAYS = 1000
 _LICENSEE_WORDS = ("licensee", "utility", "discom", "distribution_company")
 
 
-def price_case(case: Mapping[str, Any]) -> dict[str, Any]:
+def price_case(case: object) -> dict[str, Any]:
     """`{id, total, payable, lines, …}` for `{id, tariff, inputs}`, or `{id, error}` where it cannot be priced."""
+    if not isinstance(case, Mapping):
+        return {"id": None, "error": "A case is an object with id, tariff and inputs."}
     case_id = case.get("id")
     try:
         return {"id": case_id, **_answer(_price(case))}
