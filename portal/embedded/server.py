@@ -75,7 +75,7 @@ class Server:
             elif processes.postmaster is None:
                 if failed:
                     raise EmbeddedError(f"the database does not start: {self._last_words()}")
-                self._make_cluster()
+                self._make_cluster(durable=settings.get("fsync") != "off")
                 end_processes(processes.others, END_LEFTOVERS)
                 clear_lock_file(self._places.cluster / "postmaster.pid")
                 clear_lock_file(self._places.socket_dir / f".s.PGSQL.{PORT}.lock")
@@ -96,7 +96,7 @@ class Server:
             raise EmbeddedError(f"the database (process {processes.postmaster}) does not stop: see {self._log}")
         end_processes(processes.others, END_LEFTOVERS)
 
-    def _make_cluster(self) -> None:
+    def _make_cluster(self, *, durable: bool) -> None:
         """initdb beside its place, then one rename: killed in between, it leaves nothing that looks like a cluster."""
         home, cluster, version = self._places.home, self._places.cluster, major_version(self._places.binaries)
         for left in home.glob("draft-*"):
@@ -113,7 +113,8 @@ class Server:
             "--auth-host=reject",
             f"--username={NAME}",
         ]  # the folder is what keeps others out
-        made = self._run("initdb", *locale, *access, "--encoding=UTF8", "--data-checksums", cluster=draft)
+        sync = [] if durable else ["--no-sync"]
+        made = self._run("initdb", *locale, *access, *sync, "--encoding=UTF8", "--data-checksums", cluster=draft)
         if made.returncode:
             shutil.rmtree(draft, ignore_errors=True)
             raise EmbeddedError(f"the database cannot be made: {_last_line(made.stdout)}")
@@ -125,9 +126,8 @@ class Server:
     def _launch(self, settings: Mapping[str, str]) -> bool:
         places = self._places
         if places.account and places.home.parent == places.shared:
-            sys.stderr.write(
-                f"The database runs as {places.account.name}, who cannot reach {places.data_dir}: it is in {places.home}.\n"
-            )
+            who = f"The database runs as {places.account.name}, who cannot reach {places.data_dir}"
+            sys.stderr.write(f"{who}: it is in {places.home}.\n")
         if self._log.exists() and self._log.stat().st_size > OLD_LOG:
             self._log.rename(self._log.with_suffix(".log.1"))
         fixed = {
