@@ -20,7 +20,7 @@ def schema_at_head() -> bool:
     head = ScriptDirectory.from_config(config).get_current_head()
     if not session.scalar(text("SELECT to_regclass('alembic_version') IS NOT NULL")):
         return False
-    return session.scalar(text("SELECT version_num FROM alembic_version")) == head
+    return bool(session.scalar(text("SELECT version_num FROM alembic_version")) == head)
 
 
 def register(app: Flask) -> None:

@@ -93,7 +93,7 @@ def get_job(job_id: uuid.UUID) -> Job:
 
 
 def run(job_id: uuid.UUID) -> None:
-    """Do a job to its end, in an app context. A job that has ended is left alone; a fault is kept on the row and raised."""
+    """Do a job to its end, in an app context; one that has ended is left alone. A fault is kept and raised."""
     job = get_job(job_id)
     if job.status in ("done", "failed"):
         return

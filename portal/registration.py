@@ -1,4 +1,4 @@
-"""Account and meter in one transaction; the meter in a savepoint, so that want of one never loses the account (promise 2)."""
+"""Account and meter in one transaction; the meter in a savepoint: want of one never loses the account (promise 2)."""
 
 from __future__ import annotations
 

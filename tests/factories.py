@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def make_user(**changes: Any) -> User:
         "region": "Pune-West",
         "password": PASSWORD,
         "actor": SYSTEM,
-        "now": NOW,
+        "now": NOW - timedelta(days=1) + timedelta(seconds=number),  # one after the other, the day before
     } | changes
     if values.get("role", "user") != "user":
         values["region"] = changes.get("region")

@@ -139,10 +139,11 @@ def upgrade() -> None:
     )
     op.create_index("ix_free_meters_region_meter_key", "free_meters", ["region", "meter_key"], unique=False)
     op.create_table(
-        "pool_sources",
-        sa.Column("source", sa.String(length=100), nullable=False),
+        "pool_source",
+        sa.Column("single", sa.Boolean(), nullable=False),
         sa.Column("next_key", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("source", name=op.f("pk_pool_sources")),
+        sa.CheckConstraint("single", name=op.f("ck_pool_source_one_row")),
+        sa.PrimaryKeyConstraint("single", name=op.f("pk_pool_source")),
     )
     op.create_table(
         "connections",
@@ -230,7 +231,7 @@ def downgrade() -> None:
     op.execute("DROP TRIGGER user_shows_what_is_held ON users")
     op.drop_table("meter_assignments")
     op.drop_table("connections")
-    op.drop_table("pool_sources")
+    op.drop_table("pool_source")
     op.drop_table("free_meters")
     op.drop_table("meters")
     op.execute("DROP FUNCTION meter_assignments_no_overlap")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from datetime import datetime
 
 from sqlalchemy.exc import IntegrityError
@@ -32,28 +33,29 @@ def create_user(
     """
     user = User(user_id=uuid.uuid4(), role=role, created_at=now)
     refused: list[Invalid] = []
-    for check in (
-        lambda: setattr(user, "name", rules.check_name(name)),
-        lambda: setattr(user, "email", rules.check_email(email)),
-        lambda: setattr(user, "phone", rules.check_phone(phone)),
-        lambda: setattr(user, "region", queries.get_region(region).name if region else None),
-        lambda: rules.check_password(password) if password is not None else None,
-    ):
+
+    def check(take: Callable[[], object]) -> None:
         try:
-            check()
+            take()
         except Invalid as invalid:
             refused.append(invalid)
+
+    check(lambda: setattr(user, "name", rules.check_name(name)))
+    check(lambda: setattr(user, "email", rules.check_email(email)))
+    check(lambda: setattr(user, "phone", rules.check_phone(phone)))
+    check(lambda: setattr(user, "region", queries.get_region(region).name if region else None))
+    if password is not None:
+        check(lambda: rules.check_password(password))
     if refused:
         raise rules.merge(refused)
     if queries.find_user_by_email(user.email) is not None:
         raise _email_taken()
     if password is not None:
         user.password_hash = passwords.hash_password(password)
-    session.add(user)
     try:
-        session.flush()
+        with session.begin_nested():
+            session.add(user)
     except IntegrityError as error:
-        session.rollback()
         if "uq_users_email" in str(error.orig):
             raise _email_taken() from None
         raise

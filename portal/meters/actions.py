@@ -62,7 +62,7 @@ def assign(
     else:
         _claim_named(key, user.region, pool)
     session.flush()
-    [assigned] = _open([(user.user_id, key)], how=how, actor=actor, now=now)
+    [assigned] = open_assignments([(user.user_id, key)], how=how, actor=actor, now=now)
     session.refresh(user)
     _record("meter.assigned", assigned, actor, now, how=how)
     return assigned
@@ -99,8 +99,8 @@ def unassign(user_id: uuid.UUID, pool: Pool, *, actor: Actor, now: datetime) -> 
 def move_start(user_id: uuid.UUID, start: datetime, *, actor: Actor, now: datetime) -> Assigned:
     """Move the start of the user's open assignment and connection back to `start` (UTC).
 
-    Raises NotFound METER_NOT_ASSIGNED; Invalid if `start` is not before the present start; Conflict METER_ALREADY_ASSIGNED
-    if the meter, USER_HAS_METER if the user was taken then (naming until when).
+    Raises NotFound METER_NOT_ASSIGNED; Invalid if `start` is not before the present start; Conflict
+    METER_ALREADY_ASSIGNED if the meter, USER_HAS_METER if the user was taken then (naming until when).
     """
     user = accounts.lock_user(user_id)
     row = queries.find_open_assignment(user_id)
@@ -140,7 +140,7 @@ def move_start(user_id: uuid.UUID, start: datetime, *, actor: Actor, now: dateti
 
 def _claim_next(region: str | None, pool: Pool) -> int:
     while (key := pool.claim_one(region)) is not None:
-        if _mark_assigned([key], region):
+        if mark_assigned([key], [region]):
             return key
     raise no_stock(region, pool)
 
@@ -159,7 +159,7 @@ def _claim_named(key: int, region: str | None, pool: Pool) -> None:
             f"{meter.meter_id} is stocked for {meter.region}, the user is in {region or 'no region yet'}.",
             "REGION_MISMATCH",
         )
-    _mark_assigned([key], region)
+    mark_assigned([key], [region])
 
 
 def no_stock(region: str | None, pool: Pool) -> Conflict:
@@ -172,7 +172,7 @@ def no_stock(region: str | None, pool: Pool) -> Conflict:
 
 
 def hear_of(meter_keys: Sequence[int]) -> None:
-    """Make sure that each of these meters has a row; in order of their keys, so that two callers cannot block each other."""
+    """Make sure that each of these meters has a row; by key, so that two callers cannot block each other."""
     session.execute(
         text("""
             INSERT INTO meters (meter_key, meter_id)
@@ -183,20 +183,23 @@ def hear_of(meter_keys: Sequence[int]) -> None:
     )
 
 
-def _mark_assigned(keys: Sequence[int], region: str | None) -> list[int]:
-    """Turn meters in stock into assigned ones of this region; gives those that could be."""
-    return list(
+def mark_assigned(keys: Sequence[int], regions: Sequence[str | None]) -> set[int]:
+    """Turn meters in stock into assigned ones of their holders' regions; gives those that could be.
+
+    By key, whatever the order given: two runs that touch the same meters cannot block each other.
+    """
+    return set(
         session.scalars(
             text("""
                 INSERT INTO meters (meter_key, meter_id, region, status)
-                SELECT key, 'MTR-' || lpad(key::text, 8, '0'), :region, 'assigned'
-                FROM unnest(CAST(:keys AS int[])) AS key ORDER BY key
+                SELECT key, 'MTR-' || lpad(key::text, 8, '0'), region, 'assigned'
+                FROM unnest(CAST(:keys AS int[]), CAST(:regions AS text[])) AS claimed (key, region) ORDER BY key
                 ON CONFLICT (meter_key) DO UPDATE
                     SET status = 'assigned', region = coalesce(excluded.region, meters.region)
                     WHERE meters.status = 'in_stock'
                         AND (meters.region IS NULL OR meters.region IS NOT DISTINCT FROM excluded.region)
                 RETURNING meter_key"""),
-            {"keys": sorted(keys), "region": region},
+            {"keys": list(keys), "regions": list(regions)},
         )
     )
 
@@ -224,7 +227,10 @@ _OPEN = text("""
     SELECT user_id, email, meter_key, region, since FROM pair ORDER BY meter_key""")
 
 
-def _open(pairs: Sequence[tuple[uuid.UUID, int]], *, how: str, actor: Actor, now: datetime) -> list[Assigned]:
+def open_assignments(
+    pairs: Sequence[tuple[uuid.UUID, int]], *, how: str, actor: Actor, now: datetime
+) -> list[Assigned]:
+    """Open connection and assignment of each (user, meter), both locked and free by now, and show it on the user."""
     rows = session.execute(
         _OPEN,
         {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
@@ -16,10 +17,13 @@ from portal.audit import Actor
 from portal.db import session
 from portal.errors import Invalid
 from portal.meters import queries, rules
-from portal.meters.actions import Assigned, _mark_assigned, _open, no_stock
+from portal.meters.actions import Assigned, mark_assigned, no_stock, open_assignments
 from portal.meters.pool import Pool
 
 CHUNK = 500
+
+Waiting = Row[uuid.UUID, str, str | None, datetime]
+"""A locked customer without a meter: user_id, email, region, created_at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,32 +68,38 @@ def assign_chunk(
     locked = waiting.with_only_columns(User.user_id, User.email, User.region, User.created_at)
     users = list(session.execute(locked.with_for_update(skip_locked=True, of=User)))
     result = BulkResult(after=(users[-1].created_at, users[-1].user_id) if len(users) == limit else None)
-    for home, group in groupby(sorted(users, key=lambda each: each.region or ""), key=lambda each: each.region):
-        _assign_group(home, list(group), pool, result, actor=actor, now=now)
+    if not users:
+        return result
+    pool.hold_source()
+    meters = _claim_for(users, pool)
+    pairs = [(user.user_id, meters[user.user_id]) for user in users if user.user_id in meters]
+    if pairs:
+        result.assigned = open_assignments(pairs, how="bulk", actor=actor, now=now)
+    result.failed = [
+        Refused(user.user_id, user.email, no_stock(user.region, pool).message)
+        for user in users
+        if user.user_id not in meters
+    ]
     return result
 
 
-def _assign_group(
-    region: str | None,
-    users: list[Row[uuid.UUID, str, str | None, datetime]],
-    pool: Pool,
-    result: BulkResult,
-    *,
-    actor: Actor,
-    now: datetime,
-) -> None:
-    keys: list[int] = []
-    while len(keys) < len(users):
-        claimed = pool.claim(region, len(users) - len(keys))
+def _claim_for(users: Sequence[Waiting], pool: Pool) -> dict[uuid.UUID, int]:
+    """A meter, claimed and marked as assigned, for as many of the users as there are meters."""
+    meters: dict[uuid.UUID, int] = {}
+    left = list(users)
+    while left:
+        claimed: dict[int, Waiting] = {}
+        for region, group in groupby(sorted(left, key=lambda user: user.region or ""), key=lambda user: user.region):
+            waiting = list(group)
+            claimed |= dict(zip(pool.claim(region, len(waiting)), waiting, strict=False))
         if not claimed:
             break
-        # A number that turned faulty since it was pooled is dropped, and the next one claimed.
-        keys += _mark_assigned(claimed, region)
-    pairs = [(user.user_id, key) for user, key in zip(users, sorted(keys), strict=False)]
-    if pairs:
-        result.assigned += _open(pairs, how="bulk", actor=actor, now=now)
-    refusal = no_stock(region, pool).message
-    result.failed += [Refused(user.user_id, user.email, refusal) for user in users[len(keys) :]]
+        keys = sorted(claimed)
+        # A number that turned faulty since it was pooled falls out here, and its user takes part in the next round.
+        marked = mark_assigned(keys, [claimed[key].region for key in keys])
+        meters |= {claimed[key].user_id: key for key in marked}
+        left = [user for user in left if user.user_id not in meters]
+    return meters
 
 
 def assign_all(
@@ -145,8 +155,8 @@ def provision(
 ) -> Stocked:
     """Stock the meters `first` to `last`, both included, for a region, or as unallocated stock (None).
 
-    Meters that are assigned, faulty, retired or in quarantine are left alone. Raises NotFound METER_NOT_FOUND outside the
-    range, Invalid for an unknown region or an empty range.
+    Meters that are assigned, faulty, retired or in quarantine are left alone. Raises NotFound METER_NOT_FOUND outside
+    the range, Invalid for an unknown region or an empty range.
     """
     low, high = (rules.key_in_range(text_, pool.first, pool.last) for text_ in (first, last))
     if high < low:
@@ -155,7 +165,7 @@ def provision(
         accounts.get_region(region)
     values = {"low": low, "high": high, "region": region, "phase": phase}
     session.execute(text("DELETE FROM free_meters WHERE meter_key BETWEEN :low AND :high"), values)
-    stocked = session.execute(
+    keys = session.scalars(
         text("""
             INSERT INTO meters (meter_key, meter_id, region, phase)
             SELECT key, 'MTR-' || lpad(key::text, 8, '0'), :region, :phase
@@ -164,10 +174,10 @@ def provision(
                 WHERE meters.status = 'in_stock'
             RETURNING meter_key"""),
         values,
-    ).rowcount
-    if region is not None:
-        pool.rewind(region, low)
-    else:
+    ).all()
+    stocked = len(keys)
+    if region is None:
+        # Back into what the range gives: the numbers may lie behind the range's next one already.
         session.execute(
             text("""
                 INSERT INTO free_meters (meter_key) SELECT meter_key FROM meters

@@ -1,6 +1,6 @@
 """What is stored of meters and their holders, and what can never be false.
 
-The integer key of a meter is its number: MTR-00000013 is 13. The time series needs no look-up, and neither does a person.
+The integer key of a meter is its number: MTR-00000013 is 13. Neither the time series nor a person needs a look-up.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     ForeignKey,
     Identity,
@@ -71,11 +72,12 @@ class FreeMeter(Base):
 
 
 class PoolSource(Base):
-    """Where the pool is refilled from: the next number of the range ('' for unallocated), or of a region's stock."""
+    """Where the pool is refilled from: one row, the next number of the range. Its lock makes refills take turns."""
 
-    __tablename__ = "pool_sources"
+    __tablename__ = "pool_source"
+    __table_args__ = (CheckConstraint("single", name="one_row"),)
 
-    source: Mapped[str] = mapped_column(String(100), primary_key=True)
+    single: Mapped[bool] = mapped_column(Boolean, primary_key=True)
     next_key: Mapped[int] = mapped_column(Integer)
 
 

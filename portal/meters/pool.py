@@ -6,6 +6,8 @@ dead rows pinned by an old snapshot do not slow the claim (DESIGN.md has the mea
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sqlalchemy import text
 
 from portal.db import session
@@ -20,12 +22,12 @@ _CLAIM = """
         WHERE {stock} AND meter_key BETWEEN :first AND :last
         ORDER BY meter_key LIMIT :n FOR UPDATE SKIP LOCKED))
     RETURNING meter_key"""
+_ANY_LEFT = "SELECT EXISTS (SELECT FROM free_meters WHERE {stock} AND meter_key BETWEEN :first AND :last)"
+_WAIT_FOR_LOWEST = """
+    SELECT meter_key FROM free_meters WHERE {stock} AND meter_key BETWEEN :first AND :last
+    ORDER BY meter_key LIMIT 1 FOR UPDATE"""
 _CLAIM_OF_REGION = text(_CLAIM.format(stock="region = :region"))
 _CLAIM_UNALLOCATED = text(_CLAIM.format(stock="region IS NULL"))
-
-_LOCK_SOURCE = text("SELECT next_key FROM pool_sources WHERE source = :source FOR UPDATE")
-_ADD_SOURCE = text("INSERT INTO pool_sources (source, next_key) VALUES (:source, 1) ON CONFLICT DO NOTHING")
-_MOVE_SOURCE = text("UPDATE pool_sources SET next_key = :next_key WHERE source = :source")
 
 # Numbers of the range that nobody stocked, assigned or heard of, or that lie in unallocated stock.
 _REFILL_FROM_RANGE = text("""
@@ -33,15 +35,14 @@ _REFILL_FROM_RANGE = text("""
     SELECT number, NULL FROM generate_series(CAST(:low AS int), CAST(:high AS int)) AS number
     WHERE NOT EXISTS (SELECT FROM meters WHERE meter_key = number AND (status <> 'in_stock' OR region IS NOT NULL))
     ON CONFLICT DO NOTHING""")
-# A block of a region's own stock; plan: ix_meters_stock.
+# A block of a region's own stock that is not pooled yet; plan: ix_meters_stock.
 _REFILL_FROM_STOCK = text("""
-    WITH block AS (
-        SELECT meter_key FROM meters
-        WHERE status = 'in_stock' AND region = :region AND meter_key >= :low AND meter_key <= :last
-        ORDER BY meter_key LIMIT :n),
-    added AS (
-        INSERT INTO free_meters (meter_key, region) SELECT meter_key, :region FROM block ON CONFLICT DO NOTHING)
-    SELECT max(meter_key) FROM block""")
+    INSERT INTO free_meters (meter_key, region)
+    SELECT meter_key, region FROM meters
+    WHERE status = 'in_stock' AND region = :region AND meter_key BETWEEN :first AND :last
+        AND NOT EXISTS (SELECT FROM free_meters f WHERE f.meter_key = meters.meter_key)
+    ORDER BY meter_key LIMIT :n
+    ON CONFLICT DO NOTHING RETURNING meter_key""")
 
 
 class Pool:
@@ -57,17 +58,22 @@ class Pool:
         Numbers that another transaction is taking at this moment are passed over.
         """
         taken: list[int] = []
-        for source in ([region] if region else []) + [None]:
-            while len(taken) < count:
-                found = self._take(source, count - len(taken))
-                taken += found
-                if len(taken) < count and not self._refill(source):
-                    # Somebody else may have refilled while we waited for the source.
-                    last_try = self._take(source, count - len(taken))
-                    taken += last_try
-                    if not last_try:
-                        break
+        if region is not None:
+            taken += self._draw(region, count, lambda: self._refill_from_stock(region))
+        if len(taken) < count:
+            taken += self._draw(None, count - len(taken), self._refill_from_range)
         return sorted(taken)
+
+    def _draw(self, region: str | None, count: int, refill: Callable[[], bool]) -> list[int]:
+        taken = self._take(region, count)
+        while len(taken) < count:
+            refilled = refill()
+            # Also after a refill that brought nothing: somebody else may have brought some while we waited.
+            found = self._take(region, count - len(taken))
+            taken += found
+            if not found and not refilled:
+                break
+        return taken
 
     def claim_one(self, region: str | None) -> int | None:
         """The lowest free meter for a holder in `region`; None when there is none.
@@ -92,60 +98,42 @@ class Pool:
             {"key": meter_key, "region": region},
         )
 
-    def rewind(self, region: str, low: int) -> None:
-        """Newly stocked meters of a region: let its next refill begin at the lowest of them, `low`."""
-        self._lock(region)
-        session.execute(
-            text("UPDATE pool_sources SET next_key = least(next_key, :low) WHERE source = :source"),
-            {"low": low, "source": region},
-        )
+    def hold_source(self) -> int:
+        """Lock the range's next number, and give it. Refills happen one at a time.
+
+        A bulk run calls this before it claims anything: whoever holds claimed meters must never wait for this lock,
+        since its holder may be waiting for those meters.
+        """
+        next_key: int | None = session.scalar(text("SELECT next_key FROM pool_source FOR UPDATE"))
+        if next_key is None:
+            session.execute(text("INSERT INTO pool_source (single, next_key) VALUES (true, 1) ON CONFLICT DO NOTHING"))
+            return self.hold_source()
+        return next_key
 
     def _take(self, region: str | None, count: int) -> list[int]:
         statement = _CLAIM_UNALLOCATED if region is None else _CLAIM_OF_REGION
-        values: dict[str, object] = {"first": self.first, "last": self.last, "n": count}
-        if region is not None:
-            values["region"] = region
-        return list(session.scalars(statement, values))
+        return list(session.scalars(statement, {"region": region, "first": self.first, "last": self.last, "n": count}))
 
-    def _lock(self, region: str | None) -> int:
-        source = region or ""
-        next_key = session.scalar(_LOCK_SOURCE, {"source": source})
-        if next_key is None:
-            session.execute(_ADD_SOURCE, {"source": source})
-            next_key = session.scalar(_LOCK_SOURCE, {"source": source})
-        assert next_key is not None
-        return next_key
+    def _refill_from_stock(self, region: str) -> bool:
+        values = {"region": region, "first": self.first, "last": self.last, "n": BLOCK}
+        return bool(session.scalars(_REFILL_FROM_STOCK, values).all())
 
-    def _refill(self, region: str | None) -> bool:
-        """Add the next block of a source; False when it has no more. Serialises on the source's row for that long."""
-        next_key = max(self._lock(region), self.first)
-        if region is None:
-            if next_key > self.last:
-                return False
-            high = min(next_key + BLOCK - 1, self.last)
-            session.execute(_REFILL_FROM_RANGE, {"low": next_key, "high": high})
-            session.execute(_MOVE_SOURCE, {"source": "", "next_key": high + 1})
-            return True
-        high_of_stock = session.scalar(
-            _REFILL_FROM_STOCK, {"region": region, "low": next_key, "last": self.last, "n": BLOCK}
-        )
-        if high_of_stock is None:
+    def _refill_from_range(self) -> bool:
+        """Add the next block of the range; False when the range has no more."""
+        low = max(self.hold_source(), self.first)
+        if low > self.last:
             return False
-        session.execute(_MOVE_SOURCE, {"source": region, "next_key": high_of_stock + 1})
+        high = min(low + BLOCK - 1, self.last)
+        session.execute(_REFILL_FROM_RANGE, {"low": low, "high": high})
+        session.execute(text("UPDATE pool_source SET next_key = :next_key"), {"next_key": high + 1})
         return True
 
     def _wait_for_one(self, region: str | None) -> list[int]:
         """The lowest free row of the region's choice, waiting for those who are taking it; [] when all went."""
-        for clause in (["region = :region"] if region else []) + ["region IS NULL"]:
-            waiting = text(
-                f"SELECT meter_key FROM free_meters WHERE {clause} AND meter_key BETWEEN :first AND :last"
-                " ORDER BY meter_key LIMIT 1 FOR UPDATE"
-            )
-            while session.scalar(
-                text(f"SELECT EXISTS (SELECT FROM free_meters WHERE {clause} AND meter_key BETWEEN :first AND :last)"),
-                {"region": region, "first": self.first, "last": self.last},
-            ):
-                key = session.scalar(waiting, {"region": region, "first": self.first, "last": self.last})
+        values = {"region": region, "first": self.first, "last": self.last}
+        for stock in (["region = :region"] if region else []) + ["region IS NULL"]:
+            while session.scalar(text(_ANY_LEFT.format(stock=stock)), values):
+                key = session.scalar(text(_WAIT_FOR_LOWEST.format(stock=stock)), values)
                 if key is not None:
                     self.take(key)
                     return [key]

@@ -1,0 +1,48 @@
+"""`flask keys`: what programs show to be let in."""
+
+from __future__ import annotations
+
+import click
+from sqlalchemy import select
+
+from portal import audit
+from portal.accounts import tokens
+from portal.accounts.models import ApiKey
+from portal.audit import CLI
+from portal.cli._common import DatabaseGroup, now
+from portal.db import session
+from portal.errors import NotFound
+
+group = DatabaseGroup("keys", help="Keys of programs.")
+
+
+@group.command("create", help="A new key. It is printed once, alone on the last line, and never again.")
+@click.option("--name", required=True, help="What the key is for, to be told apart later.")
+@click.option("--scope", type=click.Choice(tokens.SCOPES), required=True)
+def create(name: str, scope: str) -> None:
+    plain = tokens.create_key(name, scope, actor=CLI, now=now())
+    session.commit()
+    print(f"A key for {name} with the scope {scope}. Keep it; it is not shown again.")
+    print(plain)
+
+
+@group.command("list", help="The keys there are, without the keys themselves.")
+def list_keys() -> None:
+    keys = session.scalars(select(ApiKey).order_by(ApiKey.key_id)).all()
+    for key in keys:
+        state = f"revoked {key.revoked_at:%Y-%m-%d %H:%M} UTC" if key.revoked_at else "in force"
+        print(f"{key.key_id}  {key.name}  {key.scope}  since {key.created_at:%Y-%m-%d}  {state}")
+    if not keys:
+        print("There are no keys yet. `flask keys create` makes one.")
+
+
+@group.command("revoke", help="End a key at once; its number is in `flask keys list`.")
+@click.argument("key_id", type=int)
+def revoke(key_id: int) -> None:
+    key = session.get(ApiKey, key_id)
+    if key is None:
+        raise NotFound(f"There is no key number {key_id}.")
+    key.revoked_at = key.revoked_at or now()
+    audit.record("key.revoked", CLI, now(), "api_key", key_id)
+    session.commit()
+    print(f"The key {key.name} is revoked.")

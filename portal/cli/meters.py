@@ -1,0 +1,121 @@
+"""`flask meters`: assign, count and stock meters."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import click
+
+from portal.accounts import queries as accounts
+from portal.accounts.models import User
+from portal.audit import CLI
+from portal.cli._common import DatabaseGroup, now, pool
+from portal.db import session
+from portal.meters import actions, bulk, queries
+from portal.periods import local_midnight
+
+group = DatabaseGroup("meters", help="Meters and who holds them.")
+
+
+@group.command("assign-all", help="Give a meter to every customer who has none.")
+@click.option("--region", help="Only customers of this region.")
+@click.option("--dry-run", is_flag=True, help="Show what would happen, and change nothing.")
+def assign_all(region: str | None, dry_run: bool) -> None:
+    if region:
+        accounts.get_region(region)
+    found = queries.count_waiting(region)
+    print(
+        f"Found {found} {'customer' if found == 1 else 'customers'} without a meter{f' in {region}' if region else ''}."
+    )
+    success, failed = 0, 0
+    for chunk in _chunks(region, dry_run):
+        for assigned in chunk.assigned:
+            print(f"{assigned.email} → {assigned.meter_id} ({assigned.region or 'no region'})")
+        for refused in chunk.failed:
+            print(f"{refused.email}: {refused.error}")
+        success, failed = success + len(chunk.assigned), failed + len(chunk.failed)
+    would = "would be " if dry_run else ""
+    print(f"Total: {success} {would}assigned, {failed} {would}left without, {success + failed} in all.")
+
+
+def _chunks(region: str | None, dry_run: bool):  # type: ignore[no-untyped-def]
+    """A dry run is one transaction that is taken back; a real one commits chunk by chunk, each with its audit row."""
+    if dry_run:
+        yield bulk.assign_all(pool(), region, actor=CLI, now=now(), dry_run=True)
+        session.rollback()
+        return
+    after = None
+    while True:
+        chunk = bulk.assign_chunk(pool(), region, after=after, actor=CLI, now=now())
+        if chunk.total:
+            bulk.record_run(chunk, region, actor=CLI, now=now())
+        session.commit()
+        yield chunk
+        after = chunk.after
+        if after is None:
+            return
+
+
+@group.command("assign", help="Give one customer a meter, or move the start of the one they hold.")
+@click.argument("email")
+@click.option("--meter", "meter_id", help="This meter; the next free one of their region without it.")
+@click.option(
+    "--from",
+    "start",
+    metavar="DATE",
+    help="Since when it is theirs: 2026-01-31 (the local day begins) or 2026-01-31T18:30:00+05:30. Only backwards.",
+)
+def assign(email: str, meter_id: str | None, start: str | None) -> None:
+    user = accounts.get_user_by_email(email)
+    begins = _instant(start, user) if start else None
+    moves_only = begins is not None and user.meter_id is not None and meter_id in (None, user.meter_id)
+    if not moves_only:
+        held = actions.assign(user.user_id, pool(), meter_id, how="admin", actor=CLI, now=now())
+    if begins is not None:
+        held = actions.move_start(user.user_id, begins, actor=CLI, now=now())
+    session.commit()
+    since = held.since.astimezone(accounts.zone_of(held.region))
+    print(f"{held.email} → {held.meter_id} ({held.region or 'no region'}) since {since:%Y-%m-%d %H:%M %Z}")
+
+
+def _instant(text: str, user: User) -> datetime:
+    zone = accounts.zone_of(user.region)
+    try:
+        return local_midnight(date.fromisoformat(text), zone)
+    except ValueError:
+        pass
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no date; write 2026-01-31.", param_hint="--from") from None
+    return (instant if instant.tzinfo else instant.replace(tzinfo=zone)).astimezone(UTC)
+
+
+@group.command("unassign", help="Take a customer's meter back; it can be given again at once.")
+@click.argument("email")
+def unassign(email: str) -> None:
+    freed = actions.unassign(accounts.get_user_by_email(email).user_id, pool(), actor=CLI, now=now())
+    session.commit()
+    print(f"{freed.meter_id} is free again.")
+
+
+@group.command("stats", help="Assignment in numbers.")
+def stats() -> None:
+    counts = queries.stats(pool())
+    print(f"customers            {counts.total_users}")
+    print(f"with a meter         {counts.users_with_meters} ({counts.assignment_percentage} %)")
+    print(f"without a meter      {counts.users_without_meters}")
+    print(f"meters available     {counts.available_meters} of {counts.first} to {counts.last}")
+    for region, count in counts.meters_by_region:
+        print(f"  {region or 'no region':<18} {count}")
+
+
+@group.command("provision", help="Stock the meters FIRST to LAST, for a region or as unallocated stock.")
+@click.argument("first")
+@click.argument("last")
+@click.option("--region", help="Only customers of this region will get them.")
+@click.option("--phase", type=click.Choice(["1", "3"]), default="1", show_default=True)
+def provision(first: str, last: str, region: str | None, phase: str) -> None:
+    done = bulk.provision(first, last, region, pool(), phase=int(phase), actor=CLI, now=now())
+    session.commit()
+    print(f"{done.stocked} meters stocked for {region or 'any region'}; {done.left_alone} left alone (not in stock).")
