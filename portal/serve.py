@@ -128,9 +128,9 @@ def psql(options: list[str]) -> int:
     if config.embedded:
         with embedded.running(config.data_dir):
             return subprocess.run([program, own, *options]).returncode
-    where = conninfo_to_dict(plain_url(config))
-    password = {"PGPASSWORD": str(where.pop("password"))} if "password" in where else {}  # not for the process list
-    return subprocess.run([program, make_conninfo(**where), *options], env={**os.environ, **password}).returncode
+    where = {name: str(value) for name, value in conninfo_to_dict(plain_url(config)).items()}
+    password = {"PGPASSWORD": where.pop("password")} if "password" in where else {}  # not for the process list
+    return subprocess.run([program, make_conninfo("", **where), *options], env={**os.environ, **password}).returncode
 
 
 def read_settings(*, secret_needed: bool) -> Config:
