@@ -1,8 +1,8 @@
 """Rate limits that hold across workers: one row a limit and caller, counted by one upsert on a connection of its own.
 
-The count is in an unlogged table: a crash forgets it, which is fine, and a count costs no write-ahead log. It is committed
-by itself, so that a request that is refused or rolled back has counted all the same. When the database does not answer,
-limits let through: the request fails by itself where it needs the database.
+The count is in an unlogged table: a crash forgets it, which is fine, and a count costs no write-ahead log. It is
+committed by itself, so that a request that is refused or rolled back has counted all the same. When the database does
+not answer, limits let through: the request fails by itself where it needs the database.
 """
 
 from __future__ import annotations

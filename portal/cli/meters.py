@@ -48,7 +48,7 @@ def _chunks(region: str | None, dry_run: bool):  # type: ignore[no-untyped-def]
     while True:
         chunk = bulk.assign_chunk(pool(), region, after=after, actor=CLI, now=now())
         if chunk.total:
-            bulk.record_run(chunk, region, actor=CLI, now=now())
+            bulk.record_run(len(chunk.assigned), len(chunk.failed), region, actor=CLI, now=now())
         session.commit()
         yield chunk
         after = chunk.after

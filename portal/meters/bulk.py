@@ -132,13 +132,13 @@ def assign_all(
         nested.rollback()
         return whole
     nested.commit()
-    record_run(whole, region, actor=actor, now=now)
+    record_run(len(whole.assigned), len(whole.failed), region, actor=actor, now=now)
     return whole
 
 
-def record_run(result: BulkResult, region: str | None, *, actor: Actor, now: datetime) -> None:
+def record_run(success: int, failed: int, region: str | None, *, actor: Actor, now: datetime) -> None:
     """One audit row for a whole run."""
-    details = {"region": region, "success": len(result.assigned), "failed": len(result.failed)}
+    details = {"region": region, "success": success, "failed": failed}
     audit.record("meter.bulk_assigned", actor, now, "region", region or "all", details)
 
 

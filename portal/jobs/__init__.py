@@ -6,6 +6,7 @@ Every kind of job is safe to run again from the start: it takes up what is still
 
 from __future__ import annotations
 
+import importlib
 import json
 import uuid
 from collections.abc import Callable
@@ -135,5 +136,7 @@ def queue_of(app: Flask) -> procrastinate.App:
 
 
 def set_up(app: Flask) -> None:
-    """Keep the queue with the app; nothing is opened."""
+    """Keep the queue with the app, and know every kind of job; nothing is opened."""
+    for kind in ("bulk_assign",):
+        importlib.import_module(f"{__name__}.{kind}")
     app.extensions["portal_queue"] = queue_of(app)

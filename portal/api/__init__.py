@@ -1,0 +1,19 @@
+"""The JSON interface under /api/v1, for programs. `blueprint.py` shows how a call is declared."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+
+def register_api(app: Flask) -> None:
+    """Add the calls of /api/v1, the envelope of their errors, and /openapi.json."""
+    from portal.accounts import queries as accounts
+    from portal.api import document, errors
+    from portal.api.jobs import api as jobs
+
+    blueprints = (jobs,)
+    errors.set_up(app)
+    for blueprint in blueprints:
+        app.register_blueprint(blueprint)
+    calls = [call for blueprint in blueprints for call in blueprint.calls]
+    document.serve(app, calls, lambda: [region.name for region in accounts.list_regions()])

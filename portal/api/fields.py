@@ -1,0 +1,95 @@
+"""Kinds of fields for bodies, queries and answers: what they take, and what the document says of them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+# PostgreSQL keeps no NUL in text. The reader of bodies refuses it everywhere; this says so in the document.
+NO_NUL = "^[^\\u0000]*$"
+Text = Annotated[str, Field(json_schema_extra={"pattern": NO_NUL})]
+"""Any characters but NUL."""
+
+_BLANK_OFFSET = re.compile(r"(T[0-9:.]+) ([0-9]{2}:?[0-9]{2})$")
+
+
+class Body(BaseModel):
+    """A JSON object. Types are taken strictly, and unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Query(BaseModel):
+    """The query string. Unknown parameters are passed over, as HTTP does."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+def _whole(value: object) -> object:
+    if isinstance(value, str) and not re.fullmatch(r"-?[0-9]{1,18}", value, re.ASCII):
+        raise ValueError("give a whole number")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+"""A whole number of a query: digits only."""
+
+
+class Paging(Query):
+    """`limit` and `offset` of every list."""
+
+    limit: Whole = Field(default=20, ge=1, le=100, description="How many to give at most.")
+    offset: Whole = Field(default=0, ge=0, le=1_000_000_000, description="How many to pass over.")
+
+
+def _instant(value: object) -> object:
+    # A `+` that was not escaped arrives as a blank: `?start=2026-11-01T00:00:00+05:30` is meant all the same.
+    if isinstance(value, str):
+        value = _BLANK_OFFSET.sub(r"\1+\2", value.strip())
+        if not re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}", value):
+            raise ValueError("give an instant in ISO 8601 with its offset, such as 2026-11-01T00:00:00+05:30")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("say the offset of the instant too, such as 2026-11-01T00:00:00+05:30")
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        # The first and last day that a calendar knows, seen from a zone beyond it.
+        return datetime.min.replace(tzinfo=UTC) if value.year == 1 else datetime.max.replace(tzinfo=UTC)
+
+
+Instant = Annotated[
+    datetime,
+    BeforeValidator(_instant),
+    AfterValidator(_in_utc),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-01T00:00:00+05:30"]}),
+]
+"""An instant in ISO 8601 with its offset; comes out in UTC."""
+
+
+def _day(value: object) -> object:
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value, re.ASCII):
+        raise ValueError("give a day as YYYY-MM-DD")
+    return value
+
+
+Day = Annotated[
+    date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date", "examples": ["2026-11-01"]})
+]
+"""A local day."""
+
+
+# Answers: presenters make the values; the schemas are for the document and for the tests.
+Uuid = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time", "description": "ISO 8601 with offset"})]
+LocalDay = Annotated[str, Field(json_schema_extra={"format": "date"})]
+MoneyText = Annotated[str, Field(json_schema_extra={"pattern": "^-?[0-9]+\\.[0-9]{2}$", "examples": ["1234.50"]})]
+RateText = Annotated[str, Field(json_schema_extra={"pattern": "^-?[0-9]+\\.[0-9]+$", "examples": ["4.7100"]})]
+KwhText = Annotated[str, Field(json_schema_extra={"pattern": "^-?[0-9]+\\.[0-9]{3,6}$", "examples": ["0.250"]})]
+MeterId = Annotated[str, Field(json_schema_extra={"pattern": "^MTR-[0-9]{8}$", "examples": ["MTR-00000013"]})]
