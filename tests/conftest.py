@@ -24,6 +24,7 @@ from portal import create_app, embedded
 from portal.accounts import passwords
 from portal.config import Config
 from portal.db import db, session
+from portal.tariffs.actions import load_published
 from tests.factories import NOW, make_config
 
 # What the migrations and the published tariffs bring stays between tests.
@@ -79,11 +80,6 @@ def _migrate(admin: psycopg.Connection[tuple[object, ...]], url: str) -> None:
 
 def load_reference_data() -> None:
     """What every installation has beside the schema: the published tariffs."""
-    try:
-        from portal.tariffs.actions import load_published
-    except ImportError:
-        return
-
     load_published(NOW)
 
 

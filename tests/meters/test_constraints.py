@@ -138,7 +138,8 @@ def test_an_address_is_taken_in_any_case(area):
     with pytest.raises(DBAPIError, match="uq_users_email"):
         area.execute(
             text(
-                "INSERT INTO users (user_id, email, name, created_at) VALUES (gen_random_uuid(), 'ASHA@example.com', 'A B', :now)"
+                "INSERT INTO users (user_id, email, name, created_at)"
+                " VALUES (gen_random_uuid(), 'ASHA@example.com', 'A B', :now)"
             ),
             {"now": NOW},
         )

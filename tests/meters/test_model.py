@@ -41,6 +41,10 @@ class Holding(RuleBasedStateMachine):
         self.clock += timedelta(seconds=1)
         return self.clock
 
+    @staticmethod
+    def refused(why, expected):
+        assert why == expected
+
     def free_for(self, region):
         held = set(self.holds.values())
         free = [n for n in range(1, 7) if n not in held]
@@ -66,8 +70,9 @@ class Holding(RuleBasedStateMachine):
             session.commit()
         except Conflict as refusal:
             session.rollback()
-            assert refusal.code == ("USER_HAS_METER" if user in self.holds else "NO_METERS_AVAILABLE")
-            assert user in self.holds or not free
+            self.refused(refusal.code, "USER_HAS_METER" if user in self.holds else "NO_METERS_AVAILABLE")
+            if user not in self.holds:
+                self.refused(len(free), 0)
             return
         number = int(given.meter_id[4:])
         assert user not in self.holds
@@ -90,7 +95,7 @@ class Holding(RuleBasedStateMachine):
                 if number in self.holds.values()
                 else "REGION_MISMATCH"
             )
-            assert refusal.code == expected
+            self.refused(refusal.code, expected)
             return
         assert user not in self.holds
         assert number not in self.holds.values()
@@ -104,7 +109,7 @@ class Holding(RuleBasedStateMachine):
             session.commit()
         except NotFound:
             session.rollback()
-            assert user not in self.holds
+            self.refused(user in self.holds, False)
             return
         assert int(freed.meter_id[4:]) == self.holds.pop(user)
 
