@@ -35,10 +35,10 @@ class Invoice(Base):
 
     `cycle_start` is the first local day of the cycle; `[period_start, period_end)` is the part of it for which the
     connection had supply (UTC). `total_cost` = base_cost + surcharges + tax_amount − discounts, the sum of the lines;
-    `amount_due` = total_cost + carried_in + rounding is what a payment settles; what total_cost is more than amount_due,
-    summed over the connection's bills, is carried to the next one. `missing_hours`: time for which no reading came; that
-    energy is not on the bill. `computed_from` holds what the figures were computed from. A trigger refuses changes but
-    to the columns below "its fate"; another checks at commit that the lines are all there and come to the total.
+    `amount_due` = total_cost + carried_in + rounding is what a payment settles; what rounding leaves over on the
+    connection's bills is carried to the next one. `missing_hours`: time for which no reading came; that energy is not
+    on the bill. `computed_from` holds what the figures were computed from. A trigger refuses changes but to the columns
+    below "its fate"; another checks at commit that the lines are all there and come to the total.
     """
 
     __tablename__ = "invoices"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, case, func, select, text
 
+from portal.accounts import queries as accounts
 from portal.billing.models import Invoice, InvoiceLine
 from portal.db import session
-from portal.errors import NotFound
+from portal.errors import Conflict, NotFound
+from portal.periods import local_midnight, next_month, previous_month
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,13 @@ def get_invoice(invoice_id: uuid.UUID, user_id: uuid.UUID | None = None) -> Invo
     return invoice
 
 
+def find_last_invoice(user_id: uuid.UUID) -> Invoice | None:
+    """A customer's newest bill (ix_invoices_user_cycle)."""
+    return session.scalar(
+        select(Invoice).where(Invoice.user_id == user_id).order_by(Invoice.cycle_start.desc()).limit(1)
+    )
+
+
 def list_lines(invoice_id: uuid.UUID) -> list[InvoiceLine]:
     """The lines of a bill, in its order (uq_invoice_lines_position). Get the bill first: it checks whose it is."""
     return list(
@@ -88,3 +99,83 @@ def _page(query: Select[Invoice], limit: int, offset: int) -> InvoicePage:
     total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
     newest_first = query.order_by(Invoice.cycle_start.desc(), Invoice.invoice_number.desc())
     return InvoicePage(list(session.scalars(newest_first.limit(limit).offset(offset))), total)
+
+
+# What a run needs.
+
+
+def has_invoice(connection_id: int, cycle_start: date) -> bool:
+    """Whether the cycle of the connection has its bill (uq_invoices_connection_cycle)."""
+    query = select(Invoice.invoice_id).where(Invoice.connection_id == connection_id, Invoice.cycle_start == cycle_start)
+    return session.scalar(query) is not None
+
+
+def sum_carried(connection_id: int) -> Decimal:
+    """What roundings left over on the connection's bills, to be carried to its next one (INR; negative: paid too much).
+
+    A bill settles amount_due = total_cost + carried_in + rounding, so each leaves −carried_in, and −rounding where its
+    tariff carries the difference.
+    """
+    carries = Invoice.computed_from["carries"].as_boolean()
+    left = -Invoice.carried_in - case((carries, Invoice.rounding), else_=0)
+    query = select(func.coalesce(func.sum(left), 0)).where(
+        Invoice.connection_id == connection_id, Invoice.status != "cancelled"
+    )
+    return Decimal(session.scalar(query) or 0)
+
+
+def credit_carried(connection_id: int, cycle_start: date) -> Decimal:
+    """Exported kWh that the bill of the cycle before carries to this one."""
+    query = (
+        select(Invoice.credit_carried_kwh)
+        .where(Invoice.connection_id == connection_id, Invoice.cycle_start < cycle_start, Invoice.status != "cancelled")
+        .order_by(Invoice.cycle_start.desc())
+        .limit(1)
+    )
+    return session.scalar(query) or Decimal(0)
+
+
+def check_month_over(year: int, month: int, region: str | None, now: datetime) -> None:
+    """Raises Conflict MONTH_NOT_OVER while the month lasts in the region's zone, or in any region's for all of them."""
+    zones = {accounts.zone_of(region)} if region else {ZoneInfo(each.timezone) for each in accounts.list_regions()}
+    if any(now < local_midnight(date(*next_month(year, month), 1), zone) for zone in zones):
+        raise Conflict(
+            f"{date(year, month, 1):%B %Y} is not over yet. Bills are made when the month has ended.", "MONTH_NOT_OVER"
+        )
+
+
+def count_invoices(year: int, month: int, region: str | None = None) -> int:
+    """Bills whose cycle begins with the month."""
+    query = select(func.count()).select_from(Invoice).where(Invoice.cycle_start == date(year, month, 1))
+    return session.scalar(query if region is None else query.where(Invoice.region == region)) or 0
+
+
+def list_due_connections(year: int, month: int, region: str | None = None) -> list[int]:
+    """Connections that may be owed a bill for a cycle ending with the month, and have none that begins with it; by id.
+
+    Those that ended in the month before are among them: a cycle can be two months long.
+    """
+    first_year, first_month = previous_month(year, month)
+    end_year, end_month = next_month(year, month)
+    rows = session.scalars(
+        text("""
+            SELECT connection.connection_id
+            FROM connections AS connection
+                LEFT JOIN regions AS region ON region.name = connection.region
+                CROSS JOIN LATERAL (SELECT coalesce(region.timezone, 'Asia/Kolkata') AS name) AS zone
+            WHERE connection.starts_at < CAST(:until AS timestamp) AT TIME ZONE zone.name
+                AND (connection.ends_at IS NULL
+                    OR connection.ends_at > CAST(:first AS timestamp) AT TIME ZONE zone.name)
+                AND (CAST(:region AS text) IS NULL OR connection.region = :region)
+                AND NOT EXISTS (
+                    SELECT FROM invoices AS bill
+                    WHERE bill.connection_id = connection.connection_id AND bill.cycle_start = :month)
+            ORDER BY connection.connection_id"""),
+        {
+            "first": date(first_year, first_month, 1),
+            "month": date(year, month, 1),
+            "until": date(end_year, end_month, 1),
+            "region": region,
+        },
+    )
+    return list(rows)

@@ -1,0 +1,287 @@
+"""Making bills, and what becomes of them. Callers commit: a run asks for it after each chunk."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
+
+from portal import audit
+from portal.accounts import queries as accounts
+from portal.audit import Actor
+from portal.billing import proof, queries
+from portal.billing.drafting import Draft, draft, parts_of, served_in, terms_of
+from portal.billing.models import Invoice, InvoiceLine, InvoiceSeries
+from portal.billing.rules import check_move, cycle_ending, hours_of, settle
+from portal.db import session
+from portal.errors import Invalid, PortalError
+from portal.logs import get_logger
+from portal.meters.models import Connection
+from portal.periods import local_date, local_midnight
+from portal.readings import actions as readings
+from portal.tariffs.queries import Catalogue
+
+CHUNK = 100
+DUE_DAYS = 21
+
+
+@dataclass(frozen=True, slots=True)
+class RunError:
+    """A connection that got no bill, and why."""
+
+    connection_id: int
+    user_id: uuid.UUID | None
+    code: str
+    error: str
+
+
+@dataclass(slots=True)
+class RunResult:
+    """A run: bills made, connections refused, and those that had their bill already or are not due this month."""
+
+    success: int = 0
+    failed: int = 0
+    existing: int = 0
+    not_due: int = 0
+    errors: list[RunError] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """Bills that this run set out to make."""
+        return self.success + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: connections seen, of how many."""
+
+    done: int
+    total: int
+    result: RunResult
+
+
+def generate_month(
+    year: int,
+    month: int,
+    region: str | None = None,
+    *,
+    actor: Actor,
+    now: datetime,
+    due_days: int = DUE_DAYS,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> RunResult:
+    """Bills for the cycles that end with the month: everyone's, or a region's. Run again, it makes no second bill.
+
+    `on_progress` is called after each chunk; that is where the caller commits, so that a killed run keeps what it
+    had done. A connection that cannot be billed is listed with the reason and does not stop the others. Raises Invalid
+    for a month or region that does not exist, Conflict MONTH_NOT_OVER for a month that lasts in the region's zone.
+    """
+    cycle_ending(year, month)
+    if region is not None:
+        accounts.get_region(region)
+    queries.check_month_over(year, month, region, now)
+    connection_ids = queries.list_due_connections(year, month, region)
+    result, catalogue = RunResult(existing=queries.count_invoices(year, month, region)), Catalogue()
+    for start in range(0, len(connection_ids), CHUNK):
+        chunk = connection_ids[start : start + CHUNK]
+        made = result.success
+        for connection_id in chunk:
+            _bill_one(connection_id, year, month, catalogue, result, now, due_days)
+        if result.success > made:
+            details = {"bills": result.success - made, "region": region, "connections": [chunk[0], chunk[-1]]}
+            audit.record("bills.issued", actor, now, "month", f"{year}-{month:02}", details)
+        session.flush()
+        if on_progress is not None:
+            on_progress(Progress(start + len(chunk), len(connection_ids), result))
+    return result
+
+
+def _bill_one(
+    connection_id: int, year: int, month: int, catalogue: Catalogue, result: RunResult, now: datetime, due_days: int
+) -> None:
+    """One bill in a savepoint of its own: what fails is undone, its number included."""
+    user_id: uuid.UUID | None = None
+    try:
+        with session.begin_nested():
+            # Two runs at once meet here: the second waits until the first has committed, and then sees its bill.
+            connection = session.get_one(
+                Connection, connection_id, with_for_update={"key_share": True}, populate_existing=True
+            )
+            user_id = connection.user_id
+            terms = terms_of(connection, catalogue, date(year, month, 1))
+            cycle = cycle_ending(year, month, terms.cycle_months)
+            served = served_in(connection, cycle, terms.zone) if cycle is not None else None
+            if cycle is None or served is None:
+                result.not_due += 1
+                return
+            if queries.has_invoice(connection_id, cycle.first_day):
+                result.existing += 1
+                return
+            for assignment, part in parts_of(connection, served):
+                readings.refresh_meter(assignment.meter_key, part)
+            credit = queries.credit_carried(connection_id, cycle.first_day)
+            issue(draft(connection, cycle, terms, catalogue, credit_brought_kwh=credit), catalogue, now, due_days)
+        result.success += 1
+    except PortalError as refusal:
+        _refuse(result, connection_id, user_id, refusal.code, refusal.message)
+    except Exception as fault:
+        if isinstance(fault, DBAPIError) and fault.connection_invalidated:
+            raise
+        # A fault in one bill must not cost the others theirs; the log has the cause, the list says where to look.
+        get_logger().exception("bill_failed", connection_id=connection_id, year=year, month=month)
+        _refuse(result, connection_id, user_id, "FAULT", "The bill could not be made; the log has the cause.")
+
+
+def _refuse(result: RunResult, connection_id: int, user_id: uuid.UUID | None, code: str, error: str) -> None:
+    result.failed += 1
+    result.errors.append(RunError(connection_id, user_id, code, error))
+
+
+def issue(drafted: Draft, catalogue: Catalogue, now: datetime, due_days: int = DUE_DAYS) -> Invoice:
+    """The draft as a bill with the next number of its month; from here on it never changes.
+
+    What roundings left over on the connection's bills before is carried in. Raises IntegrityError where the cycle has
+    its bill already: call it with the connection locked.
+    """
+    bill, cycle = drafted.bill, drafted.cycle
+    first = drafted.versions[0].version
+    carried_in = queries.sum_carried(drafted.connection.connection_id)
+    rounding, due = settle(bill.total, carried_in, first.payable_step)
+    last_month = cycle.until - timedelta(days=1)
+    invoice = Invoice(
+        invoice_id=uuid.uuid4(),
+        invoice_number=_next_number(f"{last_month:%Y%m}"),
+        connection_id=drafted.connection.connection_id,
+        user_id=drafted.connection.user_id,
+        region=drafted.connection.region,
+        meter_id=drafted.meters[-1].meter_id,
+        cycle_start=cycle.first_day,
+        period_start=drafted.served.start,
+        period_end=drafted.served.end,
+        total_consumption_kwh=drafted.use.kwh,
+        export_kwh=drafted.use.export_kwh or Decimal(0),
+        estimated_kwh=sum((meter.estimated_kwh for meter in drafted.meters), Decimal(0)),
+        missing_hours=hours_of(drafted.missing_seconds),
+        credit_carried_kwh=bill.credit_carried_kwh,
+        base_cost=bill.base_cost,
+        surcharges=bill.surcharges,
+        tax_amount=bill.tax_amount,
+        discounts=bill.discounts,
+        total_cost=bill.total,
+        carried_in=carried_in,
+        rounding=rounding,
+        amount_due=due,
+        tariff_code=first.tariff,
+        illustrative=any(part.version.illustrative for part in drafted.versions),
+        marks=[{"code": mark.code, "text": mark.text} for mark in bill.marks],
+        computed_from=proof.write_proof(drafted, carried_in, catalogue.fuel),
+        line_count=len(bill.lines),
+        due_date=local_date(now, drafted.zone) + timedelta(days=due_days),
+        created_at=now,
+    )
+    session.add(invoice)
+    session.flush()
+    session.execute(insert(InvoiceLine), [_line(invoice, drafted, n) for n in range(len(bill.lines))])
+    return invoice
+
+
+def _line(invoice: Invoice, drafted: Draft, number: int) -> dict[str, Any]:
+    """A line's row. Its period is that of the tariff that priced it, within the time of supply."""
+    line = drafted.bill.lines[number]
+    start, end = drafted.served.start, drafted.served.end
+    if line.first_day is not None and line.until is not None and end is not None:
+        start = max(start, local_midnight(line.first_day, drafted.zone))
+        end = min(end, local_midnight(line.until, drafted.zone)) if line.until < drafted.cycle.until else end
+    return {
+        "invoice_id": invoice.invoice_id,
+        "position": number + 1,
+        "code": line.code,
+        "category": line.category,
+        "description": line.description,
+        "period_start": start,
+        "period_end": end,
+        "kwh_consumed": line.kwh,
+        "rate_per_kwh": line.rate,
+        "amount": line.amount,
+    }
+
+
+def _next_number(series: str) -> str:
+    """The next number of a series. Its row stays locked until the transaction ends, so a rollback leaves no gap."""
+    number = session.scalar(
+        insert(InvoiceSeries)
+        .values(series=series, last_number=1)
+        .on_conflict_do_update(
+            index_elements=[InvoiceSeries.series], set_={"last_number": InvoiceSeries.last_number + 1}
+        )
+        .returning(InvoiceSeries.last_number)
+    )
+    return f"INV-{series}-{number:07}"
+
+
+def mark_overdue(now: datetime) -> int:
+    """Pending bills whose due day is over in their region become overdue; how many."""
+    done = session.execute(
+        text("""
+            UPDATE invoices AS bill SET status = 'overdue'
+            WHERE status = 'pending' AND due_date < (CAST(:now AS timestamptz) AT TIME ZONE coalesce(
+                (SELECT timezone FROM regions WHERE name = bill.region), 'Asia/Kolkata'))::date"""),
+        {"now": now},
+    )
+    return int(done.rowcount)  # type: ignore[attr-defined]
+
+
+def mark_paid(
+    invoice_id: uuid.UUID,
+    payment_method: str,
+    payment_reference: str | None = None,
+    paid_at: datetime | None = None,
+    notes: str | None = None,
+    *,
+    actor: Actor,
+    now: datetime,
+) -> Invoice:
+    """Record that a bill was settled outside the portal.
+
+    Raises NotFound INVOICE_NOT_FOUND, Conflict as `check_move`, Invalid for a time in the future.
+    """
+    invoice = _locked(invoice_id, None)
+    check_move(invoice.status, "paid")
+    if paid_at is not None and paid_at > now:
+        raise Invalid.field("paid_at", "Money cannot have been received in the future.")
+    invoice.status, invoice.is_disputed = "paid", False
+    invoice.paid_at, invoice.payment_method = paid_at or now, payment_method
+    invoice.payment_reference, invoice.payment_notes = payment_reference, notes
+    details = {"method": payment_method, "reference": payment_reference, "amount": str(invoice.amount_due)}
+    audit.record("bill.paid", actor, now, "invoice", invoice_id, details)
+    session.flush()
+    return invoice
+
+
+def dispute(invoice_id: uuid.UUID, user_id: uuid.UUID, reason: str, *, actor: Actor, now: datetime) -> Invoice:
+    """The owner says why a bill is wrong (10 to 2000 characters).
+
+    Raises NotFound INVOICE_NOT_FOUND also for a foreign bill, Conflict as `check_move`, Invalid for the reason.
+    """
+    if not 10 <= len(reason.strip()) <= 2000:
+        raise Invalid.field("dispute_reason", "Say in 10 to 2000 characters what is wrong.")
+    invoice = _locked(invoice_id, user_id)
+    check_move(invoice.status, "disputed")
+    invoice.status, invoice.is_disputed = "disputed", True
+    invoice.dispute_reason, invoice.disputed_at = reason.strip(), now
+    audit.record("bill.disputed", actor, now, "invoice", invoice_id)
+    session.flush()
+    return invoice
+
+
+def _locked(invoice_id: uuid.UUID, user_id: uuid.UUID | None) -> Invoice:
+    invoice = queries.get_invoice(invoice_id, user_id)
+    session.refresh(invoice, with_for_update=True)
+    return invoice
