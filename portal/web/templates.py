@@ -1,0 +1,64 @@
+"""What every template can use: filters for numbers and words, addresses of our own files, the name of the utility."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, g, url_for
+from flask_babel import get_locale
+
+from portal.meters import queries as meters
+from portal.web import formats, words
+from portal.web.session import home_of, zone
+from portal.web.staff import waits
+
+BRAND = "Sahyadri Vidyut"
+
+
+def set_up(app: Flask) -> None:
+    """Register filters and globals."""
+    app.jinja_env.trim_blocks = True
+    app.jinja_env.lstrip_blocks = True
+    app.jinja_env.filters.update(
+        money=formats.money,
+        rupees=formats.rupees,
+        big_money=formats.big_money,
+        kwh=formats.kwh,
+        count=formats.number,
+        percent=formats.percent,
+        day=formats.day,
+        short_day=formats.short_day,
+        role_word=words.ROLE.__getitem__,
+    )
+    app.jinja_env.globals.update(
+        waits=waits, brand=BRAND, asset=_asset_of(Path(app.static_folder or "")), home_of=home_of, get_locale=get_locale
+    )
+    app.context_processor(_of_this_request)
+
+
+def _asset_of(folder: Path) -> Any:
+    @lru_cache(maxsize=64)
+    def sum_of(name: str) -> str:
+        return hashlib.sha256((folder / name).read_bytes()).hexdigest()[:12]
+
+    def asset(name: str) -> str:
+        """The address of one of our files, with the sum of its content, so that browsers may keep it for good."""
+        return url_for("static", filename=name, v=sum_of(name))
+
+    return asset
+
+
+def _of_this_request() -> dict[str, Any]:
+    return {
+        "zone_words": formats.zone_words(zone()),
+        "waiting_count": _waiting_count,
+        "request_id": g.get("request_id", ""),
+    }
+
+
+def _waiting_count() -> int:
+    """How many customers wait for a meter: the side bar of staff."""
+    return meters.count_waiting()
