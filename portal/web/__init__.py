@@ -1,0 +1,36 @@
+"""The pages, by audience: public, customer, operator, admin. Server-rendered; htmx where it helps."""
+
+from __future__ import annotations
+
+from flask import Flask, request
+from flask_babel import Babel
+from flask_wtf import CSRFProtect
+
+babel = Babel()
+csrf = CSRFProtect()
+
+
+def register_web(app: Flask) -> None:
+    """Add the pages, the session, the token of every form, the headers and the error pages."""
+    from portal.web import errors, headers, session, templates
+    from portal.web.admin import admin
+    from portal.web.customer import customer
+    from portal.web.operator import operator
+    from portal.web.public import public
+
+    babel.init_app(app)
+    session.set_up(app)
+    # Checked by hand below: the default hook would ask programs for a token too, and `/api/` opens to no cookie.
+    app.config["WTF_CSRF_CHECK_DEFAULT"] = False
+    csrf.init_app(app)
+
+    @app.before_request
+    def check_token() -> None:
+        if session.is_page(request.path):
+            csrf.protect()
+
+    headers.set_up(app, app.config["PORTAL"])
+    templates.set_up(app)
+    errors.set_up(app)
+    for blueprint in (public, customer, operator, admin):
+        app.register_blueprint(blueprint)

@@ -1,0 +1,83 @@
+"""The forms. They carry what was typed; the areas decide what is right; refusals are put beside the fields."""
+
+from __future__ import annotations
+
+import re
+
+from flask_babel import lazy_gettext as _l
+from flask_wtf import FlaskForm
+from wtforms import (
+    EmailField,
+    Form,
+    HiddenField,
+    IntegerField,
+    PasswordField,
+    SearchField,
+    SelectField,
+    StringField,
+    TelField,
+)
+
+from portal.errors import PortalError
+
+
+class RegisterForm(FlaskForm):
+    """A new account."""
+
+    name = StringField(_l("Full name"))
+    email = EmailField(_l("E-mail"))
+    phone = TelField(_l("Mobile number"))
+    region = SelectField(_l("Region"), validate_choice=False)
+    password = PasswordField(_l("Password"))
+
+    def phone_number(self) -> str | None:
+        """The number in E.164: ten digits, with or without a leading 0, are an Indian mobile number."""
+        digits = re.sub(r"[\s().-]", "", self.phone.data or "")
+        if re.fullmatch(r"0?[6-9][0-9]{9}", digits):
+            return "+91" + digits[-10:]
+        return digits or None
+
+
+class LoginForm(FlaskForm):
+    """Who is it."""
+
+    next = HiddenField()
+    email = EmailField(_l("E-mail"))
+    password = PasswordField(_l("Password"))
+
+
+class AssignForm(FlaskForm):
+    """A meter for one customer: a number, or none for the next free one."""
+
+    email = EmailField(_l("Customer's e-mail"))
+    meter_id = StringField(_l("Meter"))
+    region = SelectField(_l("Region"), validate_choice=False)
+
+
+class BulkForm(FlaskForm):
+    """Meters for all who wait, of one region or of all."""
+
+    region = SelectField(_l("Region"), validate_choice=False)
+    limit = IntegerField(_l("At most"))
+
+
+class ConfirmForm(FlaskForm):
+    """A button with a token, nothing else."""
+
+
+class SearchForm(Form):
+    """Words to look for, and a region. It changes nothing, so it carries no token and works as a link."""
+
+    q = SearchField(_l("E-mail, name or meter"))
+    region = SelectField(_l("Region"), validate_choice=False)
+
+
+def put_errors(form: FlaskForm, error: PortalError) -> str | None:
+    """Put each refused field's message beside it; give the whole message if it belongs to no field of this form."""
+    placed = False
+    for wrong in error.fields:
+        field = form._fields.get(wrong.field)
+        if field is not None:
+            field.errors = [*field.errors, wrong.message]
+            placed = True
+    return None if placed else error.message
