@@ -1,0 +1,127 @@
+"""Acts of administrators on meters: assign, unassign, bulk. Each form works without a script; success is a 303."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from flask import Blueprint, Response, flash, make_response, redirect, render_template, request, url_for
+from flask_babel import gettext as _
+from werkzeug.wrappers import Response as AnyResponse
+
+from portal.accounts import queries as accounts
+from portal.db import session
+from portal.errors import PortalError
+from portal.gates import ADMIN, gate
+from portal.meters import actions, queries
+from portal.web import staff
+from portal.web.forms import AssignForm, ConfirmForm, put_errors
+from portal.web.fragments import wants_fragment
+from portal.web.session import actor, now, pool
+
+admin = Blueprint("admin", __name__, url_prefix="/admin")
+
+# Which field of the form a refusal belongs to.
+_FIELD_OF = {
+    "USER_NOT_FOUND": "email",
+    "USER_HAS_METER": "email",
+    "USER_NOT_CUSTOMER": "email",
+    "METER_NOT_FOUND": "meter_id",
+    "METER_NOT_ASSIGNABLE": "meter_id",
+    "METER_ALREADY_ASSIGNED": "meter_id",
+    "REGION_MISMATCH": "region",
+    "NO_METERS_AVAILABLE": "meter_id",
+}
+
+
+@admin.get("/assign")
+@gate(ADMIN)
+def assign() -> AnyResponse:
+    """The form that gives a meter to one customer."""
+    return _assign_page(_assign_form(request.args.get("email", "")))
+
+
+@admin.post("/assign")
+@gate(ADMIN)
+def assign_post() -> AnyResponse:
+    """Give the named or the next free meter."""
+    form = _assign_form()
+    try:
+        user = accounts.get_user_by_email(form.email.data or "")
+        number = (form.meter_id.data or "").strip().upper() or None
+        given = actions.assign(
+            user.user_id, pool(), number, form.region.data or None, how="admin", actor=actor(), now=now()
+        )
+    except PortalError as error:
+        session.rollback()
+        return _assign_page(form, _put(form, error), 422)
+    session.commit()
+    flash(_("%(meter)s is assigned to %(name)s.", meter=given.meter_id, name=user.name), "good")
+    return redirect(url_for("operator.user", user_id=user.user_id), 303)
+
+
+def _assign_form(email: str = "") -> AssignForm:
+    form = AssignForm(email=email) if email else AssignForm()
+    form.region.choices = staff.region_choices(_("The customer's own"))
+    return form
+
+
+def _assign_page(form: AssignForm, refusal: str | None = None, status: int = 200) -> Response:
+    known = accounts.find_user_by_email(form.email.data) if form.email.data else None
+    free = queries.list_free(form.region.data or (known.region if known else None), pool(), limit=1)
+    return make_response(
+        render_template("admin/assign.html", form=form, refusal=refusal, free=free[0] if free else None), status
+    )
+
+
+def _put(form: AssignForm, error: PortalError) -> str | None:
+    name = _FIELD_OF.get(error.code)
+    if name is None:
+        return put_errors(form, error)
+    form[name].errors = [error.message]
+    return None
+
+
+@admin.post("/waiting/<uuid:user_id>/assign")
+@gate(ADMIN)
+def assign_next(user_id: uuid.UUID) -> AnyResponse:
+    """The next free meter for somebody who waits: in the row itself, or back to the list."""
+    person = accounts.get_user(user_id)
+    try:
+        given: Any = actions.assign(user_id, pool(), how="admin", actor=actor(), now=now())
+        session.commit()
+        text, tone = _("%(meter)s is assigned to %(name)s.", meter=given.meter_id, name=person.name), "good"
+    except PortalError as error:
+        session.rollback()
+        given, text, tone = None, error.message, "warn"
+    if wants_fragment():
+        return make_response(render_template("admin/_assigned_row.html", person=person, given=given, refusal=text))
+    flash(text, tone)
+    return redirect(url_for("operator.waiting"), 303)
+
+
+@admin.get("/users/<uuid:user_id>/unassign")
+@gate(ADMIN)
+def unassign(user_id: uuid.UUID) -> AnyResponse:
+    """What taking the meter back means, before it is done."""
+    person = accounts.get_user(user_id)
+    if person.meter_id is None:
+        flash(_("%(name)s holds no meter.", name=person.name), "warn")
+        return redirect(url_for("operator.user", user_id=user_id), 303)
+    return make_response(render_template("admin/unassign.html", person=person, form=ConfirmForm()))
+
+
+@admin.post("/users/<uuid:user_id>/unassign")
+@gate(ADMIN)
+def unassign_post(user_id: uuid.UUID) -> AnyResponse:
+    """Take the meter back."""
+    try:
+        freed = actions.unassign(user_id, pool(), actor=actor(), now=now())
+        session.commit()
+        flash(
+            _("%(meter)s is free again. %(email)s has no meter now.", meter=freed.meter_id, email=freed.email), "good"
+        )
+    except PortalError as error:
+        session.rollback()
+        flash(error.message, "warn")
+    return redirect(url_for("operator.user", user_id=user_id), 303)

@@ -1,0 +1,70 @@
+"""Pages for all staff: the numbers, who waits for a meter, who the users are. They change nothing."""
+
+from __future__ import annotations
+
+import uuid
+
+from flask import Blueprint, Response, render_template, request
+
+from portal.accounts import queries as accounts
+from portal.gates import OPERATOR, gate
+from portal.meters import queries as meters
+from portal.web import staff
+from portal.web.fragments import page_or_fragment
+from portal.web.lists import PAGE, offset_of_request, pager
+from portal.web.session import now, pool
+
+operator = Blueprint("operator", __name__, url_prefix="/admin")
+
+
+@operator.get("")
+@gate(OPERATOR)
+def dashboard() -> Response:
+    """The numbers of now, and the head of the queue. The numbers refresh themselves."""
+    numbers = staff.numbers(meters.stats(pool()), now())
+    queue = meters.list_without_meter(limit=8)
+    return page_or_fragment("operator/dashboard.html", "operator/_numbers.html", page=numbers, queue=queue, now=now())
+
+
+@operator.get("/waiting")
+@gate(OPERATOR)
+def waiting() -> Response:
+    """Customers without a meter, longest wait first; searched while typing where there is a script."""
+    form, offset = staff.search_form(request.args), offset_of_request()
+    found = meters.list_without_meter(form.region.data or None, form.q.data or "", PAGE, offset)
+    return page_or_fragment(
+        "operator/waiting.html", "operator/_waiting.html",
+        form=form, queue=found, now=now(), pages=pager(len(found.users), found.total, offset),
+    )  # fmt: skip
+
+
+@operator.get("/users")
+@gate(OPERATOR)
+def users() -> Response:
+    """All users, newest first, by e-mail, name or meter."""
+    form, offset = staff.search_form(request.args), offset_of_request()
+    found = meters.search_users(form.q.data or "", limit=PAGE, offset=offset)
+    return page_or_fragment(
+        "operator/users.html",
+        "operator/_users.html",
+        form=form,
+        found=found,
+        pages=pager(len(found.users), found.total, offset),
+    )
+
+
+@operator.get("/users/<uuid:user_id>")
+@gate(OPERATOR)
+def user(user_id: uuid.UUID) -> str:
+    """One user: who, which meter, and every meter before."""
+    person = accounts.get_user(user_id)
+    history = staff.history(meters.list_assignments(user_id=user_id), accounts.zone_of(person.region))
+    return render_template("operator/user.html", person=person, history=history)
+
+
+@operator.get("/users/options")
+@gate(OPERATOR)
+def user_options() -> str:
+    """Suggestions for the field that takes a customer's e-mail: those who wait for a meter."""
+    found = meters.list_without_meter(search=request.args.get("email", ""), limit=8)
+    return render_template("operator/_options.html", users=found.users)
