@@ -69,7 +69,6 @@ def read_use(version: Version, inputs: Mapping[str, Any]) -> BillableUse:
         days = Decimal((until - first_day).days) if first_day and until else Decimal(30 * version.cycle_months)
     if days != days.to_integral_value() or not 1 <= days <= MAX_DAYS:
         raise Invalid(f"days must be a whole number from 1 to {MAX_DAYS}.")
-    phase = _number(inputs, "phase")
     month_days = _number(inputs, "month_days") or _number(inputs, "days_in_month")
     options = frozenset(
         word for word, value in inputs.items() if value is True or str(value).lower() in ("true", "yes")
@@ -80,7 +79,7 @@ def read_use(version: Version, inputs: Mapping[str, Any]) -> BillableUse:
         days=int(days),
         first_day=first_day if until is not None else None,
         until=until if first_day is not None else None,
-        phase=int(phase) if phase is not None else 1,
+        phase=_phase(inputs),
         load_kw=_number(inputs, "sanctioned_load_kw"),
         part_period="part_period" in options,
         options=options,
@@ -95,6 +94,14 @@ def read_use(version: Version, inputs: Mapping[str, Any]) -> BillableUse:
     if version.month == "normalised" and days_of_month(use) < 1:
         raise Invalid("month_days must be at least 1.")
     return use
+
+
+def _phase(inputs: Mapping[str, Any]) -> int:
+    """1 or 3, said as a number or as single and three."""
+    words = {"single": 1, "single_phase": 1, "three": 3, "three_phase": 3}
+    value = inputs.get("phase", 1)
+    phase = words.get(value) if isinstance(value, str) else None
+    return phase if phase is not None else int(_decimal(value, "phase"))
 
 
 def _energy(inputs: Mapping[str, Any]) -> Decimal:

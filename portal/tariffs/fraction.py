@@ -93,6 +93,11 @@ def days_of_month(use: BillableUse) -> int:
     return use.days if use.days == MONTH_DAYS + 1 else MONTH_DAYS
 
 
+def whole_cycles(version: Version, use: BillableUse) -> Decimal:
+    """How many cycles a reading covers, at least one: two at once are priced as twice the half."""
+    return max(Decimal(1), round_whole(Decimal(use.cycle_days or use.days) / (MONTH_DAYS * version.cycle_months)))
+
+
 def month_fraction(version: Version, use: BillableUse) -> Decimal:
     """The period in months, by the tariff's own rule (`terms.MonthRule`)."""
     match version.month:
@@ -103,7 +108,7 @@ def month_fraction(version: Version, use: BillableUse) -> Decimal:
         case "normalised":
             return Decimal(use.days) / days_of_month(use)
         case "cycle":
-            return use.share
+            return use.share * whole_cycles(version, use)
     return Decimal(use.days) / MONTH_DAYS
 
 
@@ -129,15 +134,13 @@ def is_within(version: Version, use: BillableUse, limit: Decimal | None, fractio
 def fixed_factor(proration: str, use: BillableUse, fraction: Decimal) -> Decimal:
     """How many monthly amounts of a fixed charge the period owes.
 
-    "fraction": the month fraction. "cycle": one for the cycle. "month": whole months (a cycle of 28 to 31 days is
-    one), shared by days where a change of rates divides the period; × the month fraction where the connection starts
-    or ends inside it.
+    "fraction": the month fraction. "cycle": the number of cycles. "month": whole months (a cycle of 28 to 31 days is one),
+    shared by days where a change of rates divides the period; × the month fraction where the connection starts or ends
+    inside it.
     """
     if use.without_fixed:
         return Decimal(0)
-    if proration == "cycle":
-        return use.share
-    if proration == "fraction" or use.part_period:
+    if proration in ("fraction", "cycle") or use.part_period:
         return fraction
     whole_months = round_whole(Decimal(use.cycle_days or use.days) / MONTH_DAYS)
     return max(Decimal(1), whole_months) * use.share

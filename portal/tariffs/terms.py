@@ -22,7 +22,7 @@ days30_2dp  days / 30, rounded to two decimals as the bill prints it ("1.03 Mont
 days30      days / 30, unrounded;
 calendar    sum over the calendar months of days in the period / days in that month, unrounded;
 normalised  days / days of the calendar month;
-cycle       one, whatever the number of days."""
+cycle       the number of cycles (one), whatever the number of days."""
 ChangeRule = Literal["by_day", "by_day_whole", "at_start"]
 """How energy is divided when rates change inside a period: by days, by days to whole kWh, or not at all."""
 

@@ -179,6 +179,12 @@ def test_a_state_subsidy_is_its_own_line() -> None:
     assert (bill.total, bill.payable) == (Decimal("310.20"), Decimal(310))
 
 
+def test_a_reading_of_two_cycles_is_twice_the_half() -> None:
+    version = get_published("TN_LT1A_2016_05")[0]
+
+    assert price(version, use("1000", 121)).total == 2 * price(version, use("500", 60)).total
+
+
 def test_a_cycle_of_two_months_across_a_change_is_priced_by_days() -> None:
     first, change, until = date(2022, 8, 11), date(2022, 9, 10), date(2022, 10, 10)
     old, new = get_published("TN_LT1A_2016_05")[0], get_published("TN_LT1A_2022_09")[0]
