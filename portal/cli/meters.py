@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 
 import click
@@ -38,7 +39,7 @@ def assign_all(region: str | None, dry_run: bool) -> None:
     print(f"Total: {success} {would}assigned, {failed} {would}left without, {success + failed} in all.")
 
 
-def _chunks(region: str | None, dry_run: bool):  # type: ignore[no-untyped-def]
+def _chunks(region: str | None, dry_run: bool) -> Iterator[bulk.BulkResult]:
     """A dry run is one transaction that is taken back; a real one commits chunk by chunk, each with its audit row."""
     if dry_run:
         yield bulk.assign_all(pool(), region, actor=CLI, now=now(), dry_run=True)
@@ -110,12 +111,20 @@ def stats() -> None:
         print(f"  {region or 'no region':<18} {count}")
 
 
-@group.command("provision", help="Stock the meters FIRST to LAST, for a region or as unallocated stock.")
-@click.argument("first")
-@click.argument("last")
-@click.option("--region", help="Only customers of this region will get them.")
+@group.command("provision", help="Stock the meters FIRST to LAST, or the next COUNT unknown ones.")
+@click.argument("first", required=False)
+@click.argument("last", required=False)
+@click.option("--count", type=click.IntRange(1, 1_000_000), help="This many, after the highest number known so far.")
+@click.option("--region", help="Only customers of this region will get them; unallocated stock without it.")
 @click.option("--phase", type=click.Choice(["1", "3"]), default="1", show_default=True)
-def provision(first: str, last: str, region: str | None, phase: str) -> None:
-    done = bulk.provision(first, last, region, pool(), phase=int(phase), actor=CLI, now=now())
+def provision(first: str | None, last: str | None, count: int | None, region: str | None, phase: str) -> None:
+    options = {"phase": int(phase), "actor": CLI, "now": now()}
+    if count is not None and first is None:
+        first, last, done = bulk.provision_next(count, region, pool(), **options)  # type: ignore[arg-type]
+    elif first is not None and count is None:
+        last = last or first
+        done = bulk.provision(first, last, region, pool(), **options)  # type: ignore[arg-type]
+    else:
+        raise click.UsageError("Give FIRST and LAST, or --count.")
     session.commit()
-    print(f"{done.stocked} meters stocked for {region or 'any region'}; {done.left_alone} left alone (not in stock).")
+    print(f"{first} to {last}: {done.stocked} stocked for {region or 'any region'}, {done.left_alone} left alone.")

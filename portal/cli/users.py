@@ -20,16 +20,18 @@ def _create(email: str, name: str, password: str, role: str) -> None:
 
 
 @group.command("create-admin", help="An account that may do everything.")
-@click.argument("email")
+@click.argument("email", required=False)
+@click.option("--email", "email_option", hidden=True)
 @click.option("--name", default="Administrator", show_default=True)
 @click.password_option(help="Asked for when it is not given; 12 characters or more.")
-def create_admin(email: str, name: str, password: str) -> None:
-    _create(email, name, password, "admin")
+def create_admin(email: str | None, email_option: str | None, name: str, password: str) -> None:
+    _create(email or email_option or click.prompt("E-mail"), name, password, "admin")
 
 
 @group.command("create-operator", help="An account for utility staff.")
-@click.argument("email")
+@click.argument("email", required=False)
+@click.option("--email", "email_option", hidden=True)
 @click.option("--name", default="Operator", show_default=True)
 @click.password_option(help="Asked for when it is not given; 12 characters or more.")
-def create_operator(email: str, name: str, password: str) -> None:
-    _create(email, name, password, "operator")
+def create_operator(email: str | None, email_option: str | None, name: str, password: str) -> None:
+    _create(email or email_option or click.prompt("E-mail"), name, password, "operator")

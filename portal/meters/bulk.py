@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
 
-from sqlalchemy import Row, text, tuple_
+from sqlalchemy import Row, func, select, text, tuple_
 
 from portal import audit
 from portal.accounts import queries as accounts
@@ -18,6 +18,7 @@ from portal.db import session
 from portal.errors import Invalid
 from portal.meters import queries, rules
 from portal.meters.actions import Assigned, mark_assigned, no_stock, open_assignments
+from portal.meters.models import Meter
 from portal.meters.pool import Pool
 
 CHUNK = 500
@@ -158,31 +159,45 @@ def provision(
     Meters that are assigned, faulty, retired or in quarantine are left alone. Raises NotFound METER_NOT_FOUND outside
     the range, Invalid for an unknown region or an empty range.
     """
-    low, high = (rules.key_in_range(text_, pool.first, pool.last) for text_ in (first, last))
+    low, high = (rules.key_in_range(meter_id, pool.first, pool.last) for meter_id in (first, last))
     if high < low:
         raise Invalid.field("last", f"{last} comes before {first}.")
     if region is not None:
         accounts.get_region(region)
     values = {"low": low, "high": high, "region": region, "phase": phase}
+    # Nobody can be claiming them from here on; then the meters themselves, by number.
     session.execute(text("DELETE FROM free_meters WHERE meter_key BETWEEN :low AND :high"), values)
-    keys = session.scalars(
-        text("""
-            INSERT INTO meters (meter_key, meter_id, region, phase)
-            SELECT key, 'MTR-' || lpad(key::text, 8, '0'), :region, :phase
-            FROM generate_series(CAST(:low AS int), CAST(:high AS int)) AS key
-            ON CONFLICT (meter_key) DO UPDATE SET region = excluded.region, phase = excluded.phase
-                WHERE meters.status = 'in_stock'
-            RETURNING meter_key"""),
-        values,
-    ).all()
-    stocked = len(keys)
+    stocked = session.scalars(_STOCK, values).all()
     if region is None:
         # Back into what the range gives: the numbers may lie behind the range's next one already.
-        session.execute(
-            text("""
-                INSERT INTO free_meters (meter_key) SELECT meter_key FROM meters
-                WHERE meter_key BETWEEN :low AND :high AND status = 'in_stock' ON CONFLICT DO NOTHING"""),
-            values,
-        )
-    audit.record("meter.provisioned", actor, now, "meter", first, {"last": last, "region": region, "count": stocked})
-    return Stocked(stocked, high - low + 1 - stocked)
+        session.execute(_POOL_UNALLOCATED, values)
+    audit.record(
+        "meter.provisioned", actor, now, "meter", first, {"last": last, "region": region, "count": len(stocked)}
+    )
+    return Stocked(len(stocked), high - low + 1 - len(stocked))
+
+
+def provision_next(
+    count: int, region: str | None, pool: Pool, *, phase: int = 1, actor: Actor, now: datetime
+) -> tuple[str, str, Stocked]:
+    """Stock the `count` numbers after the highest one known so far: gives (first, last, how many).
+
+    Raises as `provision` does; NotFound METER_NOT_FOUND when they would leave the range.
+    """
+    pool.hold_source()
+    known = session.scalar(select(func.max(Meter.meter_key)).where(Meter.meter_key.between(pool.first, pool.last)))
+    low = (known or pool.first - 1) + 1
+    first, last = rules.meter_id(low), rules.meter_id(low + count - 1)
+    return first, last, provision(first, last, region, pool, phase=phase, actor=actor, now=now)
+
+
+_STOCK = text("""
+    INSERT INTO meters (meter_key, meter_id, region, phase)
+    SELECT key, 'MTR-' || lpad(key::text, 8, '0'), :region, :phase
+    FROM generate_series(CAST(:low AS int), CAST(:high AS int)) AS key
+    ON CONFLICT (meter_key) DO UPDATE SET region = excluded.region, phase = excluded.phase
+        WHERE meters.status = 'in_stock'
+    RETURNING meter_key""")
+_POOL_UNALLOCATED = text("""
+    INSERT INTO free_meters (meter_key) SELECT meter_key FROM meters
+    WHERE meter_key BETWEEN :low AND :high AND status = 'in_stock' ON CONFLICT DO NOTHING""")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from portal.audit import CLI
+from portal.errors import NotFound
 from portal.meters import actions, bulk, queries
 from tests.factories import NOW, make_holder, make_pool, make_user
 
@@ -114,3 +115,14 @@ def test_the_statistics_count_only_open_customers(area):
     assert stats.meters_by_region == [("Pune-West", 2), ("Delhi-North", 1)]
     assert stats.available_meters == 10_000_000 - 3
     assert stats.last_assigned_at == NOW
+
+
+def test_the_next_numbers_are_stocked_after_the_highest_known(area):
+    make_holder(meter_id="MTR-00000020")
+    pool = make_pool(last=30)
+    first, last, done = bulk.provision_next(5, "Delhi-North", pool, actor=CLI, now=NOW)
+    assert (first, last, done.stocked) == ("MTR-00000021", "MTR-00000025", 5)
+    make_user(region="Delhi-North")
+    assert [row.meter_id for row in run(pool).assigned] == ["MTR-00000021"]
+    with pytest.raises(NotFound, match="outside the range"):
+        bulk.provision_next(6, "Delhi-North", pool, actor=CLI, now=NOW)

@@ -1,0 +1,124 @@
+"""`flask meters`: what a clerk reads in the terminal."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from portal.meters import actions, queries
+from tests.factories import make_holder, make_pool, make_user
+
+
+@pytest.fixture
+def flask(app):
+    """Run a command; gives (exit code, output)."""
+
+    def run(*words):
+        result = app.test_cli_runner().invoke(args=list(words))
+        return result.exit_code, result.output
+
+    return run
+
+
+def test_assign_all_tells_who_got_what(flask, act):
+    with act():
+        make_user(email="asha@example.com", region="Pune-West")
+        make_user(email="ravi@example.com", region=None)
+    code, output = flask("meters", "assign-all")
+    assert code == 0
+    assert output.splitlines() == [
+        "Found 2 customers without a meter.",
+        "asha@example.com → MTR-00000001 (Pune-West)",
+        "ravi@example.com → MTR-00000002 (no region)",
+        "Total: 2 assigned, 0 left without, 2 in all.",
+    ]
+    with act():
+        assert queries.count_waiting() == 0
+
+
+def test_a_dry_run_changes_nothing(flask, act):
+    with act():
+        make_user(email="asha@example.com")
+    _, output = flask("meters", "assign-all", "--dry-run")
+    assert "asha@example.com → MTR-00000001 (Pune-West)" in output
+    assert "1 would be assigned" in output
+    with act():
+        assert queries.count_waiting() == 1
+
+
+def test_only_one_region_and_an_unknown_one(flask, act):
+    with act():
+        make_user(region="Pune-West")
+        make_user(region="Delhi-North", email="delhi@example.com")
+    code, output = flask("meters", "assign-all", "--region", "Delhi-North")
+    assert code == 0
+    assert "Found 1 customer without a meter in Delhi-North." in output
+    code, output = flask("meters", "assign-all", "--region", "Atlantis")
+    assert code == 1
+    assert "Chennai-North" in output
+
+
+def test_assign_and_move_the_start_back(flask, act):
+    with act():
+        make_user(email="asha@example.com")
+    code, output = flask("meters", "assign", "ASHA@example.com", "--meter", "MTR-00000050")
+    assert code == 0
+    assert "MTR-00000050 (Pune-West)" in output
+    code, output = flask("meters", "assign", "asha@example.com", "--from", "2025-11-01")
+    assert code == 0
+    assert output.strip() == "asha@example.com → MTR-00000050 (Pune-West) since 2025-11-01 00:00 IST"
+    with act():
+        [row] = queries.list_assignments(meter_key=50)
+        assert row.assigned_at == datetime(2025, 10, 31, 18, 30, tzinfo=UTC)
+
+
+def test_a_start_in_somebody_elses_time_is_refused(flask, act):
+    from portal.audit import CLI
+
+    with act():
+        first = make_holder()
+        second = make_user(email="second@example.com")
+        freed = actions.unassign(first.user_id, make_pool(), actor=CLI, now=datetime.now(UTC))
+        actions.assign(second.user_id, make_pool(), freed.meter_id, how="admin", actor=CLI, now=datetime.now(UTC))
+    code, output = flask("meters", "assign", "second@example.com", "--from", "2025-01-01")
+    assert code == 1
+    assert "was taken until" in output
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("nobody@example.com",), "no user"),
+        (("asha@example.com", "--from", "yesterday"), "write 2026-01-31"),
+        (("asha@example.com", "--meter", "MTR-99999999"), "outside the range"),
+        (("asha@example.com", "--from", "2099-01-01"), "earlier instant"),
+    ],
+)
+def test_wrong_input_is_told_in_one_line_and_nothing_is_done(flask, act, words, says):
+    with act():
+        make_user(email="asha@example.com")
+    code, output = flask("meters", "assign", *words)
+    assert code != 0
+    assert says in output
+    assert "Traceback" not in output
+    with act():
+        assert queries.count_waiting() == 1
+
+
+def test_statistics(flask, act):
+    with act():
+        make_holder(region="Pune-West")
+        make_user()
+    code, output = flask("meters", "stats")
+    assert code == 0
+    assert "1 (50.0 %)" in output
+    assert "9999999 of MTR-00000001 to MTR-10000000" in output
+
+
+def test_stocking(flask):
+    code, output = flask("meters", "provision", "MTR-00000100", "MTR-00000109", "--region", "Delhi-North")
+    assert (code, output.strip()) == (0, "MTR-00000100 to MTR-00000109: 10 stocked for Delhi-North, 0 left alone.")
+    code, output = flask("meters", "provision")
+    assert code == 2
+    assert "--count" in output
