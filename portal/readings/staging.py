@@ -1,0 +1,208 @@
+"""How a batch reaches its tables: COPY into a staging table of the connection, then one INSERT for what is new.
+
+Every transaction takes what it may have to wait for in one order: rows of meters, then keys of readings, each by number
+and time. So two batches with the same keys in any order wait for each other, but never in a circle. Call it once a
+transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+import psycopg
+from sqlalchemy import Row, text
+
+from portal.db import session
+from portal.readings.models import Kind
+from portal.readings.rules import Told, Version, half_hours_of
+
+# Intervals longer than this (seconds) lie in more half hours than those in which they begin and end.
+LONG = 3_600
+
+# Made once a connection and emptied at each commit: a table made and dropped with every batch would fill the catalogue
+# with dead rows.
+_MAKE = text("""
+    CREATE TEMP TABLE IF NOT EXISTS staged_readings (
+        place int, meter_key int, kind smallint, read_at timestamptz, interval_seconds int, value numeric(16, 6),
+        quality smallint, seq bigint, reading_id text, extra text, again boolean) ON COMMIT DELETE ROWS""")
+_COPY = """
+    COPY staged_readings (place, meter_key, kind, read_at, interval_seconds, value, quality, seq, reading_id, extra,
+        again)
+    FROM STDIN (FORMAT BINARY)"""
+_TYPES = ["int4", "int4", "int2", "timestamptz", "int4", "numeric", "int2", "int8", "text", "text", "bool"]
+
+# Gives the places of those that were there before. A key that another one is storing at this moment is waited for.
+_INSERT = text("""
+    WITH fresh AS (
+        INSERT INTO readings (meter_key, kind, read_at, interval_seconds, value, quality, seq, reading_id, extra,
+            version, source, received_at)
+        SELECT meter_key, kind, read_at, interval_seconds, value, quality, seq, reading_id, CAST(extra AS jsonb),
+            1, :source, :now
+        FROM staged_readings ORDER BY meter_key, kind, read_at
+        ON CONFLICT (meter_key, kind, read_at) DO NOTHING
+        RETURNING meter_key, kind, read_at)
+    SELECT place FROM staged_readings AS s
+    WHERE NOT EXISTS (
+        SELECT FROM fresh AS f WHERE f.meter_key = s.meter_key AND f.kind = s.kind AND f.read_at = s.read_at)""")
+
+# Of the keys that were there: those whose value differs, or that came more than once, locked. Same value: left alone.
+# Plan: a nested loop over the staged rows, one look-up of pk_readings each; the lateral keeps it so.
+_LOCK_DIFFERENT = text("""
+    SELECT s.place, r.* FROM (
+        SELECT * FROM staged_readings WHERE again OR place = ANY (:known) ORDER BY meter_key, kind, read_at) AS s
+    CROSS JOIN LATERAL (
+        SELECT version, interval_seconds, value, quality, seq, reading_id, CAST(extra AS text) AS extra, source,
+            received_at
+        FROM readings AS r
+        WHERE r.meter_key = s.meter_key AND r.kind = s.kind AND r.read_at = s.read_at
+            AND r.read_at >= :first AND r.read_at <= :last
+            AND (s.again OR r.value <> s.value OR r.interval_seconds <> s.interval_seconds OR r.quality <> s.quality
+                OR (s.seq IS NOT NULL AND (r.seq IS NULL OR s.seq > r.seq)))
+        FOR UPDATE OF r) AS r""")
+
+_PAST = text("""
+    SELECT s.place, v.version, v.interval_seconds, v.value, v.quality, v.seq, v.reading_id,
+        CAST(v.extra AS text) AS extra, v.source, v.received_at
+    FROM staged_readings AS s JOIN reading_versions AS v USING (meter_key, kind, read_at)
+    WHERE s.place = ANY (:places) ORDER BY s.place, v.version""")
+
+_KEEP = text("""
+    INSERT INTO reading_versions (meter_key, kind, read_at, version, interval_seconds, value, quality, seq, reading_id,
+        extra, source, received_at, superseded_at)
+    SELECT meter_key, kind, read_at, version, interval_seconds, value, quality, seq, reading_id, CAST(extra AS jsonb),
+        source, received_at, :now
+    FROM unnest(CAST(:meter_key AS int[]), CAST(:kind AS smallint[]), CAST(:read_at AS timestamptz[]),
+        CAST(:version AS int[]), CAST(:interval_seconds AS int[]), CAST(:value AS numeric[]),
+        CAST(:quality AS smallint[]), CAST(:seq AS bigint[]), CAST(:reading_id AS text[]), CAST(:extra AS text[]),
+        CAST(:source AS text[]), CAST(:received_at AS timestamptz[]))
+        AS v(meter_key, kind, read_at, version, interval_seconds, value, quality, seq, reading_id, extra, source,
+            received_at)""")
+
+_REPLACE = text("""
+    UPDATE readings AS r SET version = v.version, interval_seconds = v.interval_seconds, value = v.value,
+        quality = v.quality, seq = v.seq, reading_id = v.reading_id, extra = CAST(v.extra AS jsonb), source = v.source,
+        received_at = v.received_at
+    FROM unnest(CAST(:meter_key AS int[]), CAST(:kind AS smallint[]), CAST(:read_at AS timestamptz[]),
+        CAST(:version AS int[]), CAST(:interval_seconds AS int[]), CAST(:value AS numeric[]),
+        CAST(:quality AS smallint[]), CAST(:seq AS bigint[]), CAST(:reading_id AS text[]), CAST(:extra AS text[]),
+        CAST(:source AS text[]), CAST(:received_at AS timestamptz[]))
+        AS v(meter_key, kind, read_at, version, interval_seconds, value, quality, seq, reading_id, extra, source,
+            received_at)
+    WHERE r.meter_key = v.meter_key AND r.kind = v.kind AND r.read_at = v.read_at
+        AND r.read_at >= :first AND r.read_at <= :last""")
+
+# An interval of hours may overlap readings that came before it; their hours are looked at again.
+_TOUCH_WITHIN = text("""
+    INSERT INTO usage_touched (meter_key, half_hour, touched_at)
+    SELECT DISTINCT r.meter_key, date_bin('30 minutes', r.read_at, 'epoch'), CAST(:now AS timestamptz)
+    FROM unnest(CAST(:meters AS int[]), CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]))
+        AS long(meter_key, starts_at, ends_at)
+    JOIN readings AS r
+        ON r.meter_key = long.meter_key AND r.kind = 1 AND r.read_at > long.starts_at AND r.read_at < long.ends_at""")
+_TOUCH = text("""
+    INSERT INTO usage_touched (meter_key, half_hour, touched_at)
+    SELECT meter_key, half_hour, :now
+    FROM unnest(CAST(:meters AS int[]), CAST(:half_hours AS timestamptz[])) AS t(meter_key, half_hour)""")
+
+
+Columns = dict[str, list[Any]]
+
+
+def stage(firsts: Sequence[Told], again: set[int]) -> None:
+    """Put the values, one a key and sorted by it, into the staging table, each with its place in `firsts`.
+
+    `again` holds the places of keys of which the batch tells more than one value.
+    """
+    connection = session.connection()
+    session.execute(_MAKE)
+    driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+    with driver.cursor() as cursor:
+        cursor.execute("DELETE FROM staged_readings")
+        with cursor.copy(_COPY) as copy:
+            copy.set_types(_TYPES)
+            for place, told in enumerate(firsts):
+                copy.write_row((place, *told[1:], place in again))
+
+
+def insert(source: str, now: datetime) -> set[int]:
+    """Store what is new of the staged values; gives the places of those whose key was there before."""
+    return set(session.scalars(_INSERT, {"source": source, "now": now}))
+
+
+def lock_different(firsts: Sequence[Told], known: set[int]) -> dict[int, Version]:
+    """Of the `known` places, those whose stored value differs, and all that came twice: what is in force, locked."""
+    rows = session.execute(
+        _LOCK_DIFFERENT,
+        {
+            "known": sorted(known),
+            "first": min(told.read_at for told in firsts),
+            "last": max(told.read_at for told in firsts),
+        },
+    )
+    return {row.place: _version(firsts[row.place], row) for row in rows.all()}
+
+
+def list_past(firsts: Sequence[Told], places: Sequence[int]) -> dict[int, list[Version]]:
+    """What was told before and is not in force, of these (locked) places."""
+    past: dict[int, list[Version]] = {}
+    for row in session.execute(_PAST, {"places": list(places)}):
+        past.setdefault(row.place, []).append(_version(firsts[row.place], row))
+    return past
+
+
+def _version(key: Told, row: Row[Any]) -> Version:
+    told = key._replace(
+        interval_seconds=row.interval_seconds,
+        value=row.value,
+        quality=row.quality,
+        seq=row.seq,
+        reading_id=row.reading_id,
+        extra=row.extra,
+    )
+    return Version(row.version, told, row.source, row.received_at)
+
+
+def keep(versions: Sequence[Version], now: datetime) -> None:
+    """Put on record what is not in force."""
+    if versions:
+        session.execute(_KEEP, _columns(versions) | {"now": now})
+
+
+def replace(versions: Sequence[Version]) -> None:
+    """Put these in force; their keys are locked."""
+    if versions:
+        instants = [version.told.read_at for version in versions]
+        session.execute(_REPLACE, _columns(versions) | {"first": min(instants), "last": max(instants)})
+
+
+def _columns(versions: Sequence[Version]) -> dict[str, Any]:
+    columns: Columns = {
+        name: [getattr(version.told, name) for version in versions] for name in Told._fields if name != "row"
+    }
+    columns["version"] = [version.number for version in versions]
+    columns["source"] = [version.source for version in versions]
+    columns["received_at"] = [version.received_at for version in versions]
+    return columns
+
+
+def touch(changed: Sequence[Told], now: datetime) -> None:
+    """Note the half hours in which these values change usage."""
+    energies = [told for told in changed if told.kind != Kind.REGISTER]
+    notes = sorted({(told.meter_key, half) for told in energies for half in half_hours_of(told)})
+    if notes:
+        session.execute(
+            _TOUCH, {"meters": [meter for meter, _ in notes], "half_hours": [half for _, half in notes], "now": now}
+        )
+    long = [told for told in energies if told.interval_seconds > LONG and told.kind == Kind.IMPORT]
+    if long:
+        session.execute(
+            _TOUCH_WITHIN,
+            {
+                "meters": [told.meter_key for told in long],
+                "starts": [told.read_at for told in long],
+                "ends": [told.read_at + timedelta(seconds=told.interval_seconds) for told in long],
+                "now": now,
+            },
+        )
