@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from flask import Flask
-from flask_migrate import Migrate
+from typing import TYPE_CHECKING
 
-from portal.config import Config
-from portal.db import db
-from portal.settings import MIGRATIONS, flask_settings
+if TYPE_CHECKING:  # the launcher imports this package too, and needs none of them
+    from flask import Flask
 
-migrate = Migrate()
+    from portal.config import Config
 
 
 def create_app(config: Config) -> Flask:
     """The application. It opens no connection and starts nothing: that is for the first request or command."""
+    from flask import Flask
+    from flask_migrate import Migrate
+
     from portal import cli, health, jobs, logs
     from portal.api import register_api
+    from portal.db import db
     from portal.gates import check_every_route
+    from portal.settings import MIGRATIONS, flask_settings
     from portal.web import register_web
 
     app = Flask(__name__, template_folder="../templates", static_folder="../static")
     app.config.update(flask_settings(config), PORTAL=config)
     logs.set_up(app)
     db.init_app(app)
-    migrate.init_app(app, db, directory=str(MIGRATIONS), compare_type=True)
+    Migrate(app, db, directory=str(MIGRATIONS), compare_type=True)
     jobs.set_up(app)
     health.register(app)
     register_api(app)

@@ -28,9 +28,7 @@ from portal.supervisor import Child, Stopped, Supervisor, tell
 ROOT = Path(__file__).parent.parent
 OLDEST_POSTGRES = 15
 PORT_SECONDS = 2.0  # a portal that was killed a moment ago is still letting go of the port
-ANSWER_SECONDS = 60.0
 DATABASE_CHECK = 5.0  # seconds between two looks at the embedded database
-WORKERS, THREADS = 2, 8
 
 
 class RefusedError(Exception):
@@ -43,8 +41,6 @@ def main(arguments: list[str]) -> int:
         match arguments:
             case []:
                 return serve()
-            case ["prepare", *steps]:
-                return prepare(steps)
             case ["psql", *options]:
                 return psql(options)
         raise RefusedError("usage: python -m portal.serve [psql …]")
@@ -69,17 +65,12 @@ def serve() -> int:
     supervisor.listen_to_signals()
     cluster = embedded.locate(config.data_dir) if config.embedded else None
     try:
-        with reserve(config.host, config.port) as listener:
-            make_data_folder(config)
-            if cluster:
-                cluster.start()
-            check_database(config)
-            accounts = run_steps(
-                supervisor, [["db", "upgrade"], ["tariffs", "load"], *([["demo", "load"]] if demo else [])]
-            )
-            handles = (listener.fileno(),)
-            web = supervisor.start("web server", gunicorn(listener.fileno()), fds=handles, vital=True)
-        wait_for_answer(supervisor, web, config)
+        listener = reserve(config.host, config.port)
+        make_data_folder(config)
+        if cluster:
+            cluster.start()
+        check_database(config)
+        accounts = start_web_server(supervisor, config, listener, demo=demo)
         supervisor.start("worker", flask("worker"))
         if demo and os.environ.get("SIMULATE", "").lower() not in ("false", "0", "no"):
             supervisor.start("simulator", flask("simulate", "--live"))
@@ -93,30 +84,6 @@ def serve() -> int:
             cluster.leave()
             if cluster.is_up():
                 tell("the database stays up for another command that uses it")
-
-
-def prepare(steps: list[str]) -> int:
-    """Runs `flask` commands ("db upgrade") in this one process: importing the portal takes longer than they do.
-
-    What they print goes to stderr, but for the last one's, which is for the person who reads the address.
-    """
-    import click
-    from flask.cli import FlaskGroup, ScriptInfo
-
-    os.chdir(ROOT)
-    sys.path.insert(0, str(ROOT))
-    from wsgi import app
-
-    for step in steps:
-        output = sys.stdout if step.startswith("demo") else sys.stderr
-        with contextlib.redirect_stdout(output):
-            try:
-                FlaskGroup(create_app=lambda: app).main(
-                    args=step.split(), prog_name="flask", standalone_mode=False, obj=ScriptInfo(create_app=lambda: app)
-                )
-            except click.ClickException as error:
-                raise RefusedError(f"flask {step}: {error.format_message()}") from error
-    return 0
 
 
 def psql(options: list[str]) -> int:
@@ -210,13 +177,21 @@ def plain_url(config: Config) -> str:
     return config.database_url.replace("postgresql+psycopg://", "postgresql://", 1)
 
 
-def run_steps(supervisor: Supervisor, steps: list[list[str]]) -> str:
-    """Runs the `flask` commands that make the database ready; gives what the demo's says of its accounts."""
-    tell("preparing the database: " + ", ".join(" ".join(step) for step in steps))
-    code, said = supervisor.run([sys.executable, "-m", "portal.serve", "prepare", *(" ".join(step) for step in steps)])
-    if code:
-        raise RefusedError("the database could not be prepared: see above")
-    return said
+def start_web_server(supervisor: Supervisor, config: Config, listener: socket.socket, *, demo: bool) -> str:
+    """Has the database made ready and the web server started; gives what the demo says of its accounts.
+
+    Raises RefusedError and Stopped.
+    """
+    steps = ["db upgrade", "tariffs load", *(["demo load"] if demo else [])]
+    tell(f"preparing the database: {', '.join(steps)}")
+    with listener, tempfile.TemporaryFile("w+") as note:
+        handles = (listener.fileno(), note.fileno())
+        command = [sys.executable, "-m", "portal.webserver", *map(str, handles), *steps]
+        web = supervisor.start("web server", command, fds=handles, vital=True)
+        listener.close()  # or the port would stay open after the web server has ended
+        wait_for_answer(supervisor, web, config)
+        note.seek(0)
+        return note.read()
 
 
 def flask(*words: str) -> list[str]:
@@ -224,29 +199,10 @@ def flask(*words: str) -> list[str]:
     return [sys.executable, "-m", "flask", *words]
 
 
-def gunicorn(listener: int) -> list[str]:
-    """The web server on a socket that is already bound."""
-    options = {
-        "--bind": f"fd://{listener}",
-        "--worker-class": "gthread",
-        "--workers": os.environ.get("WEB_CONCURRENCY") or str(WORKERS),
-        "--threads": str(THREADS),
-        "--timeout": "60",
-        "--graceful-timeout": "10",
-        "--log-level": "warning",
-    }
-    words = [word for option in options.items() for word in option]
-    # Imported once, before the fork; no socket in the home folder through which others could steer it.
-    return [sys.executable, "-m", "gunicorn", "wsgi:app", "--preload", "--no-control-socket", *words]
-
-
 def wait_for_answer(supervisor: Supervisor, web: Child, config: Config) -> None:
-    """Waits until /healthz answers. Raises RefusedError and Stopped."""
+    """Waits until /healthz answers, however long the first data take. Raises RefusedError and Stopped."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.host, config.host)
-    until = time.monotonic() + ANSWER_SECONDS
-    while time.monotonic() < until:
-        if web.process is None or web.process.poll() is not None:
-            raise RefusedError("the web server does not start: see above")
+    while web.process is not None and web.process.poll() is None:
         connection = http.client.HTTPConnection(host, config.port, timeout=5)
         try:
             connection.request("GET", "/healthz")
@@ -257,7 +213,7 @@ def wait_for_answer(supervisor: Supervisor, web: Child, config: Config) -> None:
         finally:
             connection.close()
         supervisor.pause(0.05)
-    raise RefusedError(f"the web server has not answered for {ANSWER_SECONDS:.0f} seconds")
+    raise RefusedError("the database could not be prepared, or the web server not started: see above")
 
 
 def address(config: Config) -> str:

@@ -34,7 +34,7 @@ class Child:
     command: Sequence[str]
     fds: tuple[int, ...] = ()
     vital: bool = False
-    process: "subprocess.Popen[str] | None" = None
+    process: "subprocess.Popen[bytes] | None" = None
     started: float = 0.0
     failures: int = 0
     next_start: float = field(default=0.0)
@@ -64,16 +64,6 @@ class Supervisor:
                 return
             time.sleep(min(left, 0.05))
         raise Stopped
-
-    def run(self, command: Sequence[str]) -> tuple[int, str]:
-        """Runs a program to its end; gives its exit code and what it wrote to stdout. Raises Stopped."""
-        child = Child("step", command)
-        child.process = self._spawn(child, stdout=subprocess.PIPE)
-        self._children.append(child)
-        while child.process.poll() is None:
-            self.pause(0.05)
-        self._children.remove(child)
-        return child.process.returncode, child.process.communicate()[0]
 
     def start(self, name: str, command: Sequence[str], *, fds: tuple[int, ...] = (), vital: bool = False) -> Child:
         """Starts a child that is to run until `stop`; the last one started is stopped first."""
@@ -117,25 +107,18 @@ class Supervisor:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            if process.stdout:
-                process.stdout.close()
 
     def _start(self, child: Child) -> None:
-        child.process = self._spawn(child)
-        child.started = time.monotonic()
-
-    def _spawn(self, child: Child, stdout: int | None = None) -> "subprocess.Popen[str]":
-        return subprocess.Popen(  # noqa: S603 - our own commands
+        child.process = subprocess.Popen(  # noqa: S603 - our own commands
             child.command,
             cwd=self._folder,
             env=self._environ,
             stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            text=True,
             pass_fds=child.fds,
             start_new_session=True,
             preexec_fn=_bind_to(os.getpid()),  # safe: we have one thread
         )
+        child.started = time.monotonic()
 
     def _note_signal(self, number: int, frame: object) -> None:
         self._signals += 1
