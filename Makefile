@@ -27,7 +27,7 @@ lint: $(VENV)/.dev
 	@$(BIN)/djlint --check --lint --quiet templates
 
 bench: $(VENV)/.dev
-	@$(BIN)/python -m pytest -q -s tests/bench/run.py
+	@$(BIN)/python -m tests.bench
 
 soak: $(VENV)/.dev
 	@$(BIN)/python -m pytest -q -s tests/soak/run.py
