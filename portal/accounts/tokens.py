@@ -107,11 +107,19 @@ def revoke_family(family_id: uuid.UUID, now: datetime) -> None:
     )
 
 
-def revoke_all(user: User, now: datetime) -> None:
-    """End every log-in of the user, in programs and browsers."""
-    session.execute(
-        update(Token).where(Token.user_id == user.user_id, Token.revoked_at.is_(None)).values(revoked_at=now)
-    )
+def revoke_refresh(user: User, plain: str, now: datetime) -> None:
+    """End the log-in of a refresh token, if it is this user's."""
+    token = session.get(Token, _hash(plain))
+    if token is not None and token.user_id == user.user_id:
+        revoke_family(token.family_id, now)
+
+
+def revoke_all(user: User, now: datetime, *, keep: uuid.UUID | None = None) -> None:
+    """End every log-in of the user, in programs and browsers; all but the program's own family `keep`."""
+    ending = update(Token).where(Token.user_id == user.user_id, Token.revoked_at.is_(None))
+    if keep is not None:
+        ending = ending.where(Token.family_id != keep)
+    session.execute(ending.values(revoked_at=now))
     user.session_version += 1
 
 

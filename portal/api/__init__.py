@@ -9,9 +9,12 @@ def register_api(app: Flask) -> None:
     """Add the calls of /api/v1, the envelope of their errors, and /openapi.json."""
     from portal.accounts import queries as accounts
     from portal.api import document, errors
+    from portal.api.auth import api as auth
     from portal.api.jobs import api as jobs
+    from portal.api.meters import api as meters
+    from portal.api.users import api as users
 
-    blueprints = (jobs,)
+    blueprints = (auth, users, meters, jobs)
     errors.set_up(app)
     for blueprint in blueprints:
         app.register_blueprint(blueprint)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, after_this_request, current_app, request
 from pydantic import BaseModel, TypeAdapter
 from sqlalchemy.exc import DBAPIError
 
@@ -26,6 +26,7 @@ from portal import gates
 from portal.api import bodies, caller
 from portal.api.errors import is_worth_another_try, to_response
 from portal.db import session
+from portal.errors import PortalError
 from portal.limits import Limit
 
 PREFIX = "/api/v1"
@@ -43,7 +44,9 @@ class Answer:
     meta: Mapping[str, Any] | None = None
 
 
-View = TypeVar("View", bound=Callable[..., Answer | Response])
+Outcome = Answer | Response | PortalError
+"""A refusal is raised, and all is undone; or given, where what was noted with it (a counted try) has to stay."""
+View = TypeVar("View", bound=Callable[..., Outcome])
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class Call:
     tag: str
     content_type: str
     successor: str | None
+    deprecated_since: str | None
 
     @property
     def status(self) -> int:
@@ -109,6 +113,7 @@ class ApiBlueprint(Blueprint):
         limits: tuple[Limit, ...] = (),
         content_type: str = "application/json",
         successor: str | None = None,
+        deprecated_since: str | None = None,
     ) -> Callable[[View], View]:
         """Declare a call. `path` is Flask's, its parameters plain strings: their shape is looked at behind the gate."""
 
@@ -132,6 +137,7 @@ class ApiBlueprint(Blueprint):
                 tag=self.tag,
                 content_type=content_type,
                 successor=successor,
+                deprecated_since=deprecated_since,
             )
             self.calls.append(declared)
 
@@ -161,8 +167,10 @@ class ApiBlueprint(Blueprint):
         return self.call("DELETE", path, **declared)
 
 
-def answer_call(declared: Call, view: Callable[..., Answer | Response], values: Mapping[str, str]) -> Response:
+def answer_call(declared: Call, view: Callable[..., Outcome], values: Mapping[str, str]) -> Response:
     """Gate, limits, query, body, view, commit. Errors go on to portal.api.errors."""
+    if declared.successor is not None:
+        _name_successor(declared)
     caller.open_gate(declared.gate, declared.scope)
     for limit in declared.limits:
         limit.spend()
@@ -175,10 +183,22 @@ def answer_call(declared: Call, view: Callable[..., Answer | Response], values: 
     elif declared.body is not None:
         arguments["body"] = bodies.read_body(declared.body, optional=declared.body_optional)
     answer = _act(view, arguments, writes=declared.method != "GET")
+    if isinstance(answer, PortalError):
+        raise answer
     return answer if isinstance(answer, Response) else _envelope(declared, answer)
 
 
-def _act(view: Callable[..., Answer | Response], arguments: Mapping[str, Any], *, writes: bool) -> Answer | Response:
+def _name_successor(declared: Call) -> None:
+    """Every answer of a call that is on its way out says so (RFC 9745), refusals too."""
+
+    @after_this_request
+    def add(response: Response) -> Response:
+        response.headers["Deprecation"] = declared.deprecated_since or ""
+        response.headers["Link"] = f'<{declared.successor}>; rel="successor-version"'
+        return response
+
+
+def _act(view: Callable[..., Outcome], arguments: Mapping[str, Any], *, writes: bool) -> Outcome:
     """Run the view and commit once.
 
     When the database ended the transaction for the sake of another one (deadlock, a unique or exclusion constraint that
@@ -194,7 +214,7 @@ def _act(view: Callable[..., Answer | Response], arguments: Mapping[str, Any], *
     return _run(view, arguments, writes=writes)
 
 
-def _run(view: Callable[..., Answer | Response], arguments: Mapping[str, Any], *, writes: bool) -> Answer | Response:
+def _run(view: Callable[..., Outcome], arguments: Mapping[str, Any], *, writes: bool) -> Outcome:
     answer = view(**arguments)
     if writes:
         session.commit()

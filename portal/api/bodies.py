@@ -120,7 +120,7 @@ def check(kind: type[Model], value: Any) -> Model:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        raise invalid_of(error, known_names(kind)) from None
+        raise invalid_of(error, known_names(kind), _hints(kind)) from None
 
 
 def check_any(adapter: TypeAdapter[Any], value: Any) -> Any:
@@ -136,20 +136,27 @@ def known_names(kind: type[BaseModel]) -> tuple[str, ...]:
     return tuple(field.alias or name for name, field in kind.model_fields.items())
 
 
-def invalid_of(error: ValidationError, known: tuple[str, ...]) -> Invalid:
+def _hints(kind: type[BaseModel]) -> dict[str, str]:
+    """What each field wants, in words, where its declaration says so."""
+    return {field.alias or name: field.description for name, field in kind.model_fields.items() if field.description}
+
+
+def invalid_of(error: ValidationError, known: tuple[str, ...], hints: Mapping[str, str] | None = None) -> Invalid:
     """pydantic's findings in our words, one for each field. What was sent is not repeated."""
     fields: dict[str, FieldError] = {}
     for each in error.errors(include_url=False, include_input=False):
         name = ".".join(str(part) for part in each["loc"]) or "body"
-        fields.setdefault(name, FieldError(name, _words(each, name, known)))
+        fields.setdefault(name, FieldError(name, _words(each, name, known, hints or {})))
     details = tuple(fields.values())
     count = len(details)
     message = details[0].message if count == 1 else f"{count} fields are wrong."
     return Invalid(f"{details[0].field}: {message}" if count == 1 else message, fields=details)
 
 
-def _words(found: ErrorDetails, name: str, known: tuple[str, ...]) -> str:
+def _words(found: ErrorDetails, name: str, known: tuple[str, ...], hints: Mapping[str, str]) -> str:
     kind = found["type"]
+    if name in hints and kind in ("string_pattern_mismatch", "string_too_short", "string_too_long"):
+        return hints[name]
     if kind == "extra_forbidden":
         near = get_close_matches(name, known, n=1, cutoff=0.5)
         if near:

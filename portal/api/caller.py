@@ -66,6 +66,11 @@ def actor() -> Actor:
     return Actor("user", "visitor")
 
 
+def actor_called(email: str) -> Actor:
+    """A visitor who acts for themselves, under the address that they give."""
+    return Actor("user", email.strip()[:200])
+
+
 def _bearer() -> str:
     """The token of the Authorization header. Raises Unauthorized. Cookies are never looked at."""
     scheme, _blank, token = request.headers.get("Authorization", "").strip().partition(" ")

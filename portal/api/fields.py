@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from typing_extensions import TypeAliasType
 
 # PostgreSQL keeps no NUL in text. The reader of bodies refuses it everywhere; this says so in the document.
 NO_NUL = "^[^\\u0000]*$"
@@ -93,3 +94,47 @@ MoneyText = Annotated[str, Field(json_schema_extra={"pattern": "^-?[0-9]+\\.[0-9
 RateText = Annotated[str, Field(json_schema_extra={"pattern": "^-?[0-9]+\\.[0-9]+$", "examples": ["4.7100"]})]
 KwhText = Annotated[str, Field(json_schema_extra={"pattern": "^-?[0-9]+\\.[0-9]{3,6}$", "examples": ["0.250"]})]
 MeterId = Annotated[str, Field(json_schema_extra={"pattern": "^MTR-[0-9]{8}$", "examples": ["MTR-00000013"]})]
+
+# What callers send.
+_REGION = Field(
+    min_length=1,
+    max_length=100,
+    description="Give the name of a region; /openapi.json lists them.",
+    json_schema_extra={"pattern": NO_NUL},
+)
+RegionName = TypeAliasType("RegionName", Annotated[str, _REGION])
+"""The name of a region: a table, so the document fills in the names that there are."""
+Name = Annotated[
+    str,
+    Field(
+        min_length=2,
+        max_length=100,
+        # No control characters, and at least two characters between the blanks around it.
+        pattern=r"^ *[^\s\u0000-\u001f\u007f][^\u0000-\u001f\u007f]*[^\s\u0000-\u001f\u007f] *$",
+        description="Give a name of 2 to 100 characters.",
+    ),
+]
+_PLAIN_EMAIL = r"^[A-Za-z0-9_]{1,30}([.+-][A-Za-z0-9_]{1,10}){0,3}@([a-z0-9]{1,20}\.){1,3}(com|net|org|in)$"
+Email = Annotated[
+    str,
+    Field(
+        max_length=254,
+        description="Give a complete e-mail address, such as name@example.com.",
+        # The document promises these; accounts.rules takes others too (blanks around, any script).
+        json_schema_extra={"pattern": _PLAIN_EMAIL},
+    ),
+]
+Phone = Annotated[
+    str,
+    Field(
+        max_length=40,
+        description="Give the number with its country code, such as +919876543210.",
+        json_schema_extra={"pattern": r"^(\+[1-9][0-9]{6,14})?$"},
+    ),
+]
+NewPassword = Annotated[
+    str, Field(min_length=12, max_length=128, description="12 to 128 characters. Four unrelated words are good.")
+]
+Otp = Annotated[str, Field(pattern="^[0-9]{6}$", description="The six digits of the mail.")]
+Secret = Annotated[str, Field(max_length=256, json_schema_extra={"pattern": NO_NUL})]
+"""A password or token that is only compared."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import uuid
-
+from flask import Response, stream_with_context
 from typing_extensions import TypedDict
 
 from portal import jobs
 from portal.api.blueprint import Answer, ApiBlueprint
+from portal.api.ids import find_uuid
 from portal.api.presenters import JobJson, job_json
 from portal.errors import NotFound
 from portal.gates import ADMIN
+from portal.jobs import bulk_assign, parts
 
 api = ApiBlueprint("jobs", tag="Jobs")
 
@@ -19,15 +20,6 @@ class JobAnswer(TypedDict):
     """`data` of a job."""
 
     job: JobJson
-
-
-def find_uuid(text: str) -> uuid.UUID | None:
-    """The id, or None for what is none. Only the usual 36 characters: an id has one spelling."""
-    try:
-        found = uuid.UUID(text)
-    except ValueError:
-        return None
-    return found if str(found) == text.lower() else None
 
 
 def get_job(job_id: str) -> jobs.Job:
@@ -45,3 +37,22 @@ def show_job(job_id: str) -> Answer:
     """`done` of `total` moves while it runs; `result` comes when it has ended."""
     job = get_job(job_id)
     return Answer({"job": job_json(job)}, f"The job is {job.status}.")
+
+
+@api.get(
+    "/admin/jobs/<job_id>/csv",
+    gate=ADMIN,
+    answer=str,
+    content_type="text/csv",
+    errors={404: ("JOB_NOT_FOUND",)},
+    summary="All rows of a bulk run",
+)
+def job_csv(job_id: str) -> Response:
+    """One row for each user, those without a meter with the reason; up to where the job is."""
+    job = get_job(job_id)
+    if job.kind != bulk_assign.KIND:
+        raise NotFound("This kind of job keeps no rows.", "JOB_NOT_FOUND")
+    lines = parts.csv_lines(job.job_id, bulk_assign.COLUMNS)
+    response = Response(stream_with_context(lines), mimetype="text/csv", headers={"Cache-Control": "no-store"})
+    response.headers.set("Content-Disposition", "attachment", filename=f"bulk-assign-{job.job_id}.csv")
+    return response

@@ -5,13 +5,21 @@ Times are ISO 8601 with offset, money strings with two places, energy strings in
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime
 from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
-from portal.api.fields import Uuid
+from portal.accounts.models import User
+from portal.accounts.tokens import TokenPair
+from portal.api.fields import MeterId, Time, Uuid
+from portal.errors import PortalError
 from portal.jobs import Job
+from portal.meters.actions import Assigned
+from portal.meters.bulk import BulkResult
+from portal.meters.models import Assignment, Meter
+from portal.meters.queries import Stats
 
 
 def time_str(instant: datetime) -> str:
@@ -31,6 +39,213 @@ class PaginationJson(TypedDict):
 def pagination_json(total: int, limit: int, offset: int) -> PaginationJson:
     """The pagination of a list."""
     return {"total": total, "limit": limit, "offset": offset, "has_more": offset + limit < total}
+
+
+class UserJson(TypedDict):
+    """A user's account."""
+
+    user_id: Uuid
+    email: str
+    name: str
+    phone: str | None
+    role: str
+    email_verified: bool
+    meter_id: MeterId | None
+    region: str | None
+
+
+def user_json(user: User) -> UserJson:
+    """A user's account."""
+    return {
+        "user_id": str(user.user_id),
+        "email": user.email,
+        "name": user.name,
+        "phone": user.phone,
+        "role": user.role,
+        "email_verified": user.email_verified_at is not None,
+        "meter_id": user.meter_id,
+        "region": user.region,
+    }
+
+
+class PendingMeterJson(TypedDict):
+    """Why a new customer has no meter yet."""
+
+    status: str
+    code: str
+    message: str
+
+
+def pending_meter_json(refusal: PortalError) -> PendingMeterJson:
+    """Why a new customer has no meter yet."""
+    return {"status": "pending", "code": refusal.code, "message": refusal.message}
+
+
+class TokensJson(TypedDict):
+    """A pair of tokens. `expiresIn` is the access token's life in seconds."""
+
+    accessToken: str
+    refreshToken: str
+    expiresIn: int
+
+
+def tokens_json(pair: TokenPair) -> TokensJson:
+    """A pair of tokens."""
+    return {"accessToken": pair.access, "refreshToken": pair.refresh, "expiresIn": pair.expires_in}
+
+
+class AssignmentJson(TypedDict):
+    """A meter that somebody was given. `region` is the user's."""
+
+    user_id: Uuid
+    meter_id: MeterId
+    region: str | None
+
+
+def assignment_json(assigned: Assigned) -> AssignmentJson:
+    """A meter that somebody was given."""
+    return {"user_id": str(assigned.user_id), "meter_id": assigned.meter_id, "region": assigned.region}
+
+
+class AssignedRowJson(TypedDict):
+    """One success of a bulk run."""
+
+    user_id: Uuid
+    email: str
+    meter_id: MeterId
+    region: str | None
+
+
+class BulkFailureJson(TypedDict):
+    """One user whom a bulk run could not serve, and why."""
+
+    user_id: Uuid
+    email: str
+    error: str
+
+
+class SummaryJson(TypedDict):
+    """How a run went."""
+
+    success: int
+    failed: int
+    total: int
+
+
+class BulkJson(TypedDict):
+    """A bulk run and whom it served."""
+
+    summary: SummaryJson
+    successful_assignments: list[AssignedRowJson]
+    failed_assignments: list[BulkFailureJson]
+    dry_run: bool
+
+
+def bulk_json(result: BulkResult, *, dry_run: bool) -> BulkJson:
+    """A bulk run and whom it served."""
+    return {
+        "summary": {"success": len(result.assigned), "failed": len(result.failed), "total": result.total},
+        "successful_assignments": [
+            {
+                "user_id": str(each.user_id),
+                "email": each.email,
+                "meter_id": each.meter_id,
+                "region": each.region,
+            }
+            for each in result.assigned
+        ],
+        "failed_assignments": [
+            {"user_id": str(each.user_id), "email": each.email, "error": each.error} for each in result.failed
+        ],
+        "dry_run": dry_run,
+    }
+
+
+class RegionCountJson(TypedDict):
+    """How many meters are held in a region; `region` null: by customers without one."""
+
+    region: str | None
+    count: int
+
+
+class RangeJson(TypedDict):
+    """The configured range of meters, both ends included."""
+
+    first: MeterId
+    last: MeterId
+
+
+class StatsJson(TypedDict):
+    """Assignment in numbers."""
+
+    total_users: int
+    users_with_meters: int
+    users_without_meters: int
+    assignment_percentage: float
+    meters_by_region: list[RegionCountJson]
+    available_meters: int
+    range: RangeJson
+    last_assigned_at: Time | None
+
+
+def stats_json(stats: Stats) -> StatsJson:
+    """Assignment in numbers."""
+    return {
+        "total_users": stats.total_users,
+        "users_with_meters": stats.users_with_meters,
+        "users_without_meters": stats.users_without_meters,
+        "assignment_percentage": stats.assignment_percentage,
+        "meters_by_region": [{"region": region, "count": count} for region, count in stats.meters_by_region],
+        "available_meters": stats.available_meters,
+        "range": {"first": stats.first, "last": stats.last},
+        "last_assigned_at": time_str(stats.last_assigned_at) if stats.last_assigned_at else None,
+    }
+
+
+class MeterJson(TypedDict):
+    """A meter. `user_id` is its present holder."""
+
+    meter_id: MeterId
+    region: str | None
+    status: str
+    user_id: Uuid | None
+    make: str | None
+    model: str | None
+    phase: int
+    last_seen_at: Time | None
+
+
+def meter_json(meter: Meter, holder: uuid.UUID | None) -> MeterJson:
+    """A meter and who holds it."""
+    return {
+        "meter_id": meter.meter_id,
+        "region": meter.region,
+        "status": meter.status,
+        "user_id": str(holder) if holder else None,
+        "make": meter.make,
+        "model": meter.model,
+        "phase": meter.phase,
+        "last_seen_at": time_str(meter.last_seen_at) if meter.last_seen_at else None,
+    }
+
+
+class PeriodJson(TypedDict):
+    """A time for which somebody held a meter, half-open."""
+
+    user_id: Uuid
+    assigned_at: Time
+    unassigned_at: Time | None
+    how: str
+
+
+def period_json(row: Assignment) -> PeriodJson:
+    """A time for which somebody held a meter."""
+    return {
+        "user_id": str(row.user_id),
+        "assigned_at": time_str(row.assigned_at),
+        "unassigned_at": time_str(row.unassigned_at) if row.unassigned_at else None,
+        "how": row.how,
+    }
 
 
 class JobJson(TypedDict):

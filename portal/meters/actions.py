@@ -50,7 +50,7 @@ def assign(
     Conflict USER_NOT_CUSTOMER for staff and closed accounts.
     """
     user = accounts.lock_user(user_id)
-    key = rules.key_in_range(meter_id, pool.first, pool.last) if meter_id else None
+    key = rules.key_in_range(meter_id, pool.first, pool.last) if meter_id is not None else None
     if user.meter_id is not None:
         raise Conflict(f"{user.email} holds {user.meter_id} already. Unassign it first.", "USER_HAS_METER")
     if user.role != "user" or user.closed_at is not None:

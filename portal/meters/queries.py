@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, func, or_, select, text
+from sqlalchemy import Select, and_, func, or_, select, text
 
 from portal.accounts.models import User
 from portal.db import session
@@ -177,3 +177,30 @@ def stats(pool: Pool) -> Stats:
         last=rules.meter_id(pool.last),
         last_assigned_at=session.scalar(select(func.max(Assignment.assigned_at))),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class MeterPage:
+    """One page of meters with their holders, and how many there are in all."""
+
+    meters: list[tuple[Meter, uuid.UUID | None]]
+    total: int
+
+
+def list_meters(status: str | None = None, region: str | None = None, limit: int = 20, offset: int = 0) -> MeterPage:
+    """Meters that have a row, by number."""
+    query = select(Meter)
+    if status is not None:
+        query = query.where(Meter.status == status)
+    if region is not None:
+        query = query.where(Meter.region == region)
+    total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+    held = and_(Assignment.meter_key == Meter.meter_key, Assignment.unassigned_at.is_(None))
+    rows = session.execute(
+        query.add_columns(Assignment.user_id)
+        .outerjoin(Assignment, held)
+        .order_by(Meter.meter_key)
+        .limit(limit)
+        .offset(offset)
+    )
+    return MeterPage([(meter, holder) for meter, holder in rows], total)
