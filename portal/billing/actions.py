@@ -24,6 +24,7 @@ from portal.db import session
 from portal.errors import Invalid, PortalError
 from portal.logs import get_logger
 from portal.meters.models import Connection
+from portal.money import kwh_str
 from portal.periods import local_date, local_midnight
 from portal.readings import actions as readings
 from portal.tariffs.queries import Catalogue
@@ -180,7 +181,7 @@ def issue(drafted: Draft, catalogue: Catalogue, now: datetime, due_days: int = D
         amount_due=due,
         tariff_code=first.tariff,
         illustrative=any(part.version.illustrative for part in drafted.versions),
-        marks=[{"code": mark.code, "text": mark.text} for mark in bill.marks],
+        marks=_marks(drafted),
         computed_from=proof.write_proof(drafted, carried_in, catalogue.fuel),
         line_count=len(bill.lines),
         due_date=local_date(now, drafted.zone) + timedelta(days=due_days),
@@ -190,6 +191,24 @@ def issue(drafted: Draft, catalogue: Catalogue, now: datetime, due_days: int = D
     session.flush()
     session.execute(insert(InvoiceLine), [_line(invoice, drafted, n) for n in range(len(bill.lines))])
     return invoice
+
+
+def _marks(drafted: Draft) -> list[dict[str, str]]:
+    """What whoever reads the bill must know: where it rests on something that is not a measured, published figure."""
+    marks = [{"code": mark.code, "text": mark.text} for mark in drafted.bill.marks]
+    if any(part.version.illustrative for part in drafted.versions):
+        marks.append({"code": "ILLUSTRATIVE", "text": "The rates are illustrative: no utility bills by them."})
+    if drafted.missing_seconds:
+        hours = hours_of(drafted.missing_seconds)
+        text = f"No reading came for {hours} hours of the period. Their energy is not on this bill."
+        marks.append({"code": "READINGS_MISSING", "text": text})
+    if estimated := sum((meter.estimated_kwh for meter in drafted.meters), Decimal(0)):
+        text = f"{kwh_str(estimated)} kWh of the energy are estimated."
+        marks.append({"code": "ENERGY_ESTIMATED", "text": text})
+    if any(meter.overlap_seconds for meter in drafted.meters):
+        text = "Some readings overlap in time; each of them is counted."
+        marks.append({"code": "READINGS_OVERLAP", "text": text})
+    return marks
 
 
 def _line(invoice: Invoice, drafted: Draft, number: int) -> dict[str, Any]:

@@ -34,6 +34,7 @@ class MeterUse:
     export_kwh: Decimal
     estimated_kwh: Decimal
     covered_seconds: int
+    overlap_seconds: int = 0
 
     @property
     def meter_id(self) -> str:
@@ -110,7 +111,9 @@ def measure(connection: Connection, period: Period, zone: ZoneInfo) -> tuple[Met
                 import_kwh=energy.import_kwh,
                 export_kwh=energy.export_kwh,
                 estimated_kwh=energy.estimated_kwh,
-                covered_seconds=energy.covered_seconds,
+                # The last interval may reach past the end; no more time is measured than there was.
+                covered_seconds=min(energy.covered_seconds, part.seconds),
+                overlap_seconds=energy.overlap_seconds,
             )
         )
     return tuple(uses)

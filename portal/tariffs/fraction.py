@@ -134,9 +134,8 @@ def is_within(version: Version, use: BillableUse, limit: Decimal | None, fractio
 def fixed_factor(proration: str, use: BillableUse, fraction: Decimal) -> Decimal:
     """How many monthly amounts of a fixed charge the period owes.
 
-    "fraction": the month fraction. "cycle": the number of cycles. "month": whole months (a cycle of 28 to 31 days is one),
-    shared by days where a change of rates divides the period; × the month fraction where the connection starts or ends
-    inside it.
+    "fraction": the month fraction. "cycle": the number of cycles. "month": whole months (28 to 31 days are one),
+    shared by days where a change of rates divides the period; × the month fraction on a part period.
     """
     if use.without_fixed:
         return Decimal(0)

@@ -40,6 +40,14 @@ def get_version(version_id: str) -> Version:
     return read_row(row)
 
 
+def get_tariff(code: str) -> Tariff:
+    """The tariff by its code. Raises NotFound TARIFF_NOT_FOUND."""
+    row = session.get(Tariff, code)
+    if row is None:
+        raise NotFound(f"No tariff is called {code}.", "TARIFF_NOT_FOUND")
+    return row
+
+
 def list_tariffs() -> list[tuple[Tariff, list[TariffVersion]]]:
     """Every tariff with its versions, newest first: for staff, with sources and confidence."""
     versions: dict[str, list[TariffVersion]] = {}

@@ -1,0 +1,70 @@
+"""`flask billing`: make the bills of a month, check bills, let due days pass."""
+
+from __future__ import annotations
+
+import click
+from sqlalchemy import select
+
+from portal.audit import CLI
+from portal.billing import actions, proof, queries
+from portal.billing.models import Invoice
+from portal.cli._common import DatabaseGroup, config, now
+from portal.db import session
+from portal.tariffs.queries import Catalogue
+
+group = DatabaseGroup("billing", help="Bills.")
+
+
+@group.command("generate", help="Make the bills of a month that is over. Running it again makes no second bill.")
+@click.option("--year", type=int, required=True)
+@click.option("--month", type=int, required=True)
+@click.option("--region", help="Only this region.")
+def generate(year: int, month: int, region: str | None) -> None:
+    def commit(progress: actions.Progress) -> None:
+        session.commit()
+        if progress.total > actions.CHUNK:
+            click.echo(f"{progress.done} of {progress.total} connections", err=True)
+
+    result = actions.generate_month(
+        year, month, region, actor=CLI, now=now(), due_days=config().bill_due_days, on_progress=commit
+    )
+    session.commit()
+    for refused in result.errors:
+        print(f"connection {refused.connection_id} (user {refused.user_id}): {refused.code}: {refused.error}")
+    before = f", {result.existing} had theirs already" if result.existing else ""
+    where = f" in {region}" if region else ""
+    print(f"{year}-{month:02}{where}: {_bills(result.success)} made, {result.failed} failed{before}.")
+    if result.failed:
+        raise SystemExit(1)
+
+
+def _bills(count: int) -> str:
+    return f"{count} {'bill' if count == 1 else 'bills'}"
+
+
+@group.command("verify", help="Compute bills again from what they were computed from. All of them without a number.")
+@click.argument("number", required=False)
+def verify(number: str | None) -> None:
+    query = select(Invoice).order_by(Invoice.invoice_number).execution_options(yield_per=500)
+    if number:
+        query = query.where(Invoice.invoice_number == number)
+    catalogue, seen, wrong, late = Catalogue(), 0, 0, 0
+    for invoice in session.scalars(query):
+        verdict = proof.verify(invoice, queries.list_lines(invoice.invoice_id), catalogue)
+        seen, wrong, late = seen + 1, wrong + (not verdict.holds), late + bool(verdict.later_readings)
+        for difference in verdict.differences:
+            print(f"{verdict.invoice_number}: {difference}")
+        for reading in verdict.later_readings:
+            print(f"{verdict.invoice_number}: readings changed since: {reading}")
+    if number and not seen:
+        raise click.ClickException(f"There is no bill with the number {number}.")
+    print(f"{_bills(seen)}: {seen - wrong} come out to the paisa, {wrong} do not, {late} have readings that came later.")
+    if wrong:
+        raise SystemExit(1)
+
+
+@group.command("overdue", help="Bills whose due day is over become overdue. Safe to run as often as one likes.")
+def overdue() -> None:
+    moved = actions.mark_overdue(now())
+    session.commit()
+    print(f"{_bills(moved)} became overdue.")
