@@ -61,8 +61,8 @@ def handles(kind: str) -> Callable[[Handler], Handler]:
     return add
 
 
-def start(kind: str, args: dict[str, Any], *, total: int, created_by: uuid.UUID | None, now: datetime) -> Job:
-    """A job and its place in the queue, in this transaction."""
+def begin(kind: str, args: dict[str, Any], *, total: int, created_by: uuid.UUID | None, now: datetime) -> Job:
+    """A job outside the queue: for short work that the caller runs at once, so that what it did has an address."""
     job = Job(
         job_id=uuid.uuid4(),
         kind=kind,
@@ -75,6 +75,12 @@ def start(kind: str, args: dict[str, Any], *, total: int, created_by: uuid.UUID 
     )
     session.add(job)
     session.flush()
+    return job
+
+
+def start(kind: str, args: dict[str, Any], *, total: int, created_by: uuid.UUID | None, now: datetime) -> Job:
+    """A job and its place in the queue, in this transaction."""
+    job = begin(kind, args, total=total, created_by=created_by, now=now)
     session.execute(
         text(
             "SELECT procrastinate_defer_jobs_v1(ARRAY["

@@ -88,6 +88,12 @@ def count_waiting(region: str | None = None) -> int:
     return session.scalar(select(func.count()).select_from(waiting(region).subquery())) or 0
 
 
+def count_waiting_by_region() -> list[tuple[str | None, int]]:
+    """How many wait in each region that anybody waits in, most first (ix_users_waiting)."""
+    query = waiting().with_only_columns(User.region, func.count()).group_by(User.region)
+    return sorted(((region, count) for region, count in session.execute(query)), key=lambda each: -each[1])
+
+
 @dataclass(frozen=True, slots=True)
 class UserPage:
     """One page of users, and how many there are in all."""
