@@ -12,7 +12,7 @@ csrf = CSRFProtect()
 
 def register_web(app: Flask) -> None:
     """Add the pages, the session, the token of every form, the headers and the error pages."""
-    from portal.web import errors, headers, session, templates
+    from portal.web import bulk, errors, headers, session, templates  # noqa: F401 (bulk adds its views to admin)
     from portal.web.admin import admin
     from portal.web.customer import customer
     from portal.web.operator import operator

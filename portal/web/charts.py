@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 
 TOP = 14  # room above the highest grid line for its label
 BOTTOM = 24  # room under the base line for the ticks
@@ -87,7 +87,7 @@ def nice_top(highest: Decimal) -> tuple[Decimal, Decimal]:
     scale = Decimal(1).scaleb(highest.adjusted())
     for factor in ("0.5", "1", "2", "2.5", "5"):
         step = Decimal(factor) * scale
-        lines = -(-highest // step)
+        lines = (highest / step).to_integral_value(ROUND_CEILING)
         if lines <= 3:
             return max(lines, Decimal(2)) * step, step
     return 10 * scale, 5 * scale

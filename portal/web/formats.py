@@ -101,6 +101,11 @@ def month_name(value: date) -> str:
     return format_date(value, "MMMM", locale=LOCALE)
 
 
+def month_short(value: date) -> str:
+    """Nov."""
+    return format_date(value, "MMM", locale=LOCALE)
+
+
 def clock(instant: datetime, zone: ZoneInfo) -> str:
     """06:00 in the zone."""
     return instant.astimezone(zone).strftime("%H:%M")
@@ -159,6 +164,13 @@ def hours(count: Decimal) -> str:
     rounded = round_places(count, 1)
     text = number(rounded, 0 if rounded == round_whole(rounded) else 1)
     return _("1 hour") if text == "1" else _("%(count)s hours", count=text)
+
+
+def minutes(seconds: int) -> str:
+    """15 minutes; seconds where it is less than one."""
+    if seconds < 60:
+        return ngettext("%(num)s second", "%(num)s seconds", seconds)
+    return _("minute") if seconds == 60 else ngettext("%(num)s minute", "%(num)s minutes", seconds // 60)
 
 
 def due(due_on: date, today: date) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
+from flask_babel import gettext
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
 from wtforms import (
     EmailField,
     Form,
     HiddenField,
-    IntegerField,
     PasswordField,
     SearchField,
     SelectField,
@@ -18,7 +18,9 @@ from wtforms import (
     TelField,
 )
 
-from portal.errors import PortalError
+from portal.errors import Invalid, PortalError
+
+MOST = 100_000_000
 
 
 class RegisterForm(FlaskForm):
@@ -58,7 +60,17 @@ class BulkForm(FlaskForm):
     """Meters for all who wait, of one region or of all."""
 
     region = SelectField(_l("Region"), validate_choice=False)
-    limit = IntegerField(_l("At most"))
+    limit = StringField(_l("At most"))
+    step = HiddenField()
+
+    def chosen_limit(self) -> int | None:
+        """How many at most; None for all. Raises Invalid."""
+        text = (self.limit.data or "").strip()
+        if not text:
+            return None
+        if not text.isascii() or not text.isdigit() or not 0 < int(text) <= MOST:
+            raise Invalid.field("limit", gettext("Give a whole number above 0, or leave it empty for all."))
+        return int(text)
 
 
 class ConfirmForm(FlaskForm):

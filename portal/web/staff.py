@@ -11,7 +11,6 @@ from flask_babel import gettext as _
 from flask_babel import ngettext
 
 from portal.accounts import queries as accounts
-from portal.accounts.queries import DEFAULT_ZONE
 from portal.meters.models import Assignment
 from portal.meters.queries import Stats
 from portal.meters.rules import meter_id
@@ -90,14 +89,18 @@ class Event:
     when: str
 
 
-def history(assignments: list[Assignment], in_zone: ZoneInfo = DEFAULT_ZONE) -> list[Event]:
-    """Every meter of a user, newest first: given and taken back, when and by whom."""
+def history(assignments: list[Assignment], in_zone: ZoneInfo, *, with_names: bool = True) -> list[Event]:
+    """Every meter of a user, newest first: given and taken back, when and how; for staff also by whom."""
     events: list[tuple[datetime, Event]] = []
     for row in assignments:
         number, how = meter_id(row.meter_key), words.HOW_ASSIGNED[row.how]
-        given = f"{formats.full_moment(row.assigned_at, in_zone)}, {how}, {row.assigned_by}"
+        given = f"{formats.full_moment(row.assigned_at, in_zone)}, {how}"
+        if with_names:
+            given = f"{given}, {row.assigned_by}"
         events.append((row.assigned_at, Event(_("%(meter)s assigned", meter=number), given)))
         if row.unassigned_at is not None:
-            taken = f"{formats.full_moment(row.unassigned_at, in_zone)}, {row.unassigned_by}"
+            taken = formats.full_moment(row.unassigned_at, in_zone)
+            if with_names:
+                taken = f"{taken}, {row.unassigned_by}"
             events.append((row.unassigned_at, Event(_("%(meter)s taken back", meter=number), taken)))
     return [event for _at, event in sorted(events, key=lambda each: each[0], reverse=True)]

@@ -12,9 +12,12 @@ from flask_babel import get_locale
 
 from portal.meters import queries as meters
 from portal.web import formats, words
+from portal.web.charts import share
 from portal.web.session import home_of, zone
 from portal.web.staff import waits
 
+# Rows of a long result on one page; the file has them all.
+SHOWN = 200
 BRAND = "Sahyadri Vidyut"
 
 
@@ -34,7 +37,13 @@ def set_up(app: Flask) -> None:
         role_word=words.ROLE.__getitem__,
     )
     app.jinja_env.globals.update(
-        waits=waits, brand=BRAND, asset=_asset_of(Path(app.static_folder or "")), home_of=home_of, get_locale=get_locale
+        waits=waits,
+        share=share,
+        shown=SHOWN,
+        brand=BRAND,
+        asset=_asset_of(Path(app.static_folder or "")),
+        home_of=home_of,
+        get_locale=get_locale,
     )
     app.context_processor(_of_this_request)
 
