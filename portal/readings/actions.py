@@ -148,20 +148,20 @@ def _settle(told: list[Told], source: str, now: datetime) -> set[int]:
     }
     meters.hear_of(sorted({each.meter_key for each in firsts}))
     staging.stage(firsts, several)
-    known = staging.insert(source, now)
+    known = staging.insert(firsts, source, now)
     accepted = {first.row for place, first in enumerate(firsts) if place not in known}
-    changed = [first for place, first in enumerate(firsts) if place not in known]
-    if known or several:
-        changed += _settle_known(chains, firsts, known, accepted, source, now)
-    staging.touch(changed, now)
+    different = sorted(several.union(place for place, same in known.items() if not same))
+    if different:
+        staging.touch(_settle_different(chains, firsts, different, accepted, source, now), now)
+    staging.touch_within([each for each in told if each.row in accepted], now)
     return accepted
 
 
-def _settle_known(
-    chains: list[list[Told]], firsts: list[Told], known: set[int], accepted: set[int], source: str, now: datetime
+def _settle_different(
+    chains: list[list[Told]], firsts: list[Told], places: list[int], accepted: set[int], source: str, now: datetime
 ) -> list[Told]:
     """Hear what differs from what is stored, key by key; adds to `accepted`, gives the values whose key changed."""
-    current = staging.lock_different(firsts, known)
+    current = staging.lock_different(firsts, places)
     # In a new statement, under the locks: what others put on record before they let go of them is seen.
     past = staging.list_past(firsts, list(current)) if current else {}
     histories = []
@@ -174,6 +174,9 @@ def _settle_known(
                 # Usage changes where the old interval lay as well as where the new one lies.
                 changed += [version.told, each]
         histories.append(history)
-    staging.keep([version for history in histories for version in history.added], now)
-    staging.replace([history.current for history in histories if history.changed])
+    staging.settle(
+        [version for history in histories for version in history.added],
+        [history.current for history in histories if history.changed],
+        now,
+    )
     return changed

@@ -126,12 +126,13 @@ def _quality(number: int) -> Literal["measured", "estimated"]:
 _BUCKETS = """
     WITH edge AS (SELECT CAST(:edges AS timestamptz[]) AS edges),
     fresh AS MATERIALIZED (
-        SELECT u.starts_at, u.ends_at, width_bucket(u.starts_at, edges) AS bucket, u.import_kwh, u.export_kwh,
-            u.estimated_kwh, u.measured_seconds + u.estimated_seconds AS seconds, u.estimated_seconds,
+        SELECT u.starts_at, u.ends_at, width_bucket(u.starts_at, (SELECT edges FROM edge)) AS bucket,
+            u.import_kwh, u.export_kwh, u.estimated_kwh, u.measured_seconds + u.estimated_seconds AS seconds, u.estimated_seconds,
             u.overlap_seconds, u.reaches_at
-        FROM {usage} u, edge
+        FROM {usage} u
         WHERE u.meter_key = :meter_key AND u.starts_at >= :start AND u.starts_at < :end AND u.ends_at <= :end
-            AND width_bucket(u.starts_at, edges) = width_bucket(u.ends_at - interval '1 microsecond', edges)
+            AND width_bucket(u.starts_at, (SELECT edges FROM edge))
+                = width_bucket(u.ends_at - interval '1 microsecond', (SELECT edges FROM edge))
             AND NOT EXISTS (
                 SELECT FROM usage_touched t WHERE t.meter_key = :meter_key
                 AND t.half_hour > u.starts_at - interval '30 minutes' AND t.half_hour < u.ends_at)),
@@ -142,12 +143,12 @@ _BUCKETS = """
                   UNION ALL SELECT CAST(:end AS timestamptz), CAST(:end AS timestamptz)) AS stops) AS between_stops
         WHERE since < until),
     raw AS (
-        SELECT width_bucket(r.read_at, edges) AS bucket, r.kind, r.value, r.interval_seconds, r.quality,
-            r.read_at, r.read_at + r.interval_seconds * interval '1 second' AS ends,
+        SELECT width_bucket(r.read_at, (SELECT edges FROM edge)) AS bucket, r.kind, r.value, r.interval_seconds,
+            r.quality, r.read_at, r.read_at + r.interval_seconds * interval '1 second' AS ends,
             max(r.read_at + r.interval_seconds * interval '1 second') OVER (
                 PARTITION BY g.since, r.kind ORDER BY r.read_at
                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before_ends
-        FROM edge, gaps g CROSS JOIN LATERAL (
+        FROM gaps g CROSS JOIN LATERAL (
             SELECT kind, value, interval_seconds, quality, read_at FROM readings
             WHERE meter_key = :meter_key AND kind IN (1, 2) AND read_at >= g.since AND read_at < g.until
                 AND read_at >= :start AND read_at < :end) AS r)
