@@ -122,13 +122,15 @@ def _bill_one(
             if cycle is None or served is None:
                 result.not_due += 1
                 return
-            if queries.has_invoice(connection_id, cycle.first_day):
+            earlier = queries.sum_earlier(connection_id, cycle.first_day)
+            if earlier.billed:
                 result.existing += 1
                 return
-            for assignment, part in parts_of(connection, served):
+            parts = parts_of(connection, served)
+            for assignment, part in parts:
                 readings.refresh_meter(assignment.meter_key, part)
-            credit = queries.credit_carried(connection_id, cycle.first_day)
-            issue(draft(connection, cycle, terms, catalogue, credit_brought_kwh=credit), catalogue, now, due_days)
+            drafted = draft(connection, cycle, terms, catalogue, served, parts, credit_brought_kwh=earlier.credit_kwh)
+            _issue(drafted, earlier.carried, catalogue, now, due_days)
         result.success += 1
     except PortalError as refusal:
         _refuse(result, connection_id, user_id, refusal.code, refusal.message)
@@ -145,15 +147,13 @@ def _refuse(result: RunResult, connection_id: int, user_id: uuid.UUID | None, co
     result.errors.append(RunError(connection_id, user_id, code, error))
 
 
-def issue(drafted: Draft, catalogue: Catalogue, now: datetime, due_days: int = DUE_DAYS) -> Invoice:
+def _issue(drafted: Draft, carried_in: Decimal, catalogue: Catalogue, now: datetime, due_days: int) -> Invoice:
     """The draft as a bill with the next number of its month; from here on it never changes.
 
-    What roundings left over on the connection's bills before is carried in. Raises IntegrityError where the cycle has
-    its bill already: call it with the connection locked.
+    `carried_in` is what roundings left over on the connection's bills before. The connection is locked meanwhile.
     """
     bill, cycle = drafted.bill, drafted.cycle
     first = drafted.versions[0].version
-    carried_in = queries.sum_carried(drafted.connection.connection_id)
     rounding, due = settle(bill.total, carried_in, first.payable_step)
     last_month = cycle.until - timedelta(days=1)
     invoice = Invoice(

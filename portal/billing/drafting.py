@@ -96,10 +96,10 @@ def parts_of(connection: Connection, period: Period) -> list[tuple[Assignment, P
     return [(each, part) for each, part in parts if part is not None]
 
 
-def measure(connection: Connection, period: Period, zone: ZoneInfo) -> tuple[MeterUse, ...]:
-    """What each meter of the connection measured in the (closed) period while it was theirs (promise 3)."""
+def measure(parts: list[tuple[Assignment, Period]], zone: ZoneInfo) -> tuple[MeterUse, ...]:
+    """What each meter of a connection measured while it was theirs (promise 3)."""
     uses = []
-    for assignment, part in parts_of(connection, period):
+    for assignment, part in parts:
         assert part.end is not None
         energy = readings.sum_energy(assignment.meter_key, part, zone)
         uses.append(
@@ -124,18 +124,17 @@ def draft(
     cycle: Cycle,
     terms: Terms,
     catalogue: Catalogue,
+    served: Period,
+    parts: list[tuple[Assignment, Period]],
     *,
     credit_brought_kwh: Decimal = Decimal(0),
 ) -> Draft:
-    """The bill of a connection for a cycle, from what is stored now.
+    """The bill of a connection for the part of a cycle with supply and its assignments, from what is stored now.
 
-    Raises NotFound NO_TARIFF, Invalid NO_SUPPLY for a cycle without supply, NO_METER, AMOUNT_UNKNOWN where the tariff
-    does not say what this supply owes: a bill is never guessed.
+    Raises NotFound NO_TARIFF, Invalid NO_METER, and AMOUNT_UNKNOWN where the tariff does not say what this supply owes:
+    a bill is never guessed.
     """
-    served = served_in(connection, cycle, terms.zone)
-    if served is None:
-        raise Invalid("This connection had no supply in the cycle.", "NO_SUPPLY")
-    measured = measure(connection, served, terms.zone)
+    measured = measure(parts, terms.zone)
     if not measured:
         raise Invalid("No meter was assigned to this connection in the cycle.", "NO_METER")
     imported = sum((each.import_kwh for each in measured), Decimal(0))

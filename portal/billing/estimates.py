@@ -11,7 +11,7 @@ from sqlalchemy import select
 from portal.accounts.models import User
 from portal.billing import drafting, rules
 from portal.billing.models import Invoice
-from portal.billing.queries import credit_carried, find_last_invoice
+from portal.billing.queries import find_last_invoice, sum_earlier
 from portal.billing.rules import Cycle
 from portal.db import session
 from portal.errors import PortalError
@@ -81,13 +81,13 @@ def estimate(user: User, now: datetime) -> Estimate:
     if served is None or served.end is None or served.start >= now:
         raise meters.no_meter()
     elapsed = Period(served.start, min(now, served.end))
-    measured = drafting.measure(connection, elapsed, terms.zone)
+    measured = drafting.measure(drafting.parts_of(connection, elapsed), terms.zone)
     used = sum((each.import_kwh for each in measured), Decimal(0))
     exported = sum((each.export_kwh for each in measured), Decimal(0))
     covered = sum(each.covered_seconds for each in measured)
     # One reading can reach past `now`; more time than has gone by is never measured.
     grown = Decimal(served.seconds) / max(1, min(covered, elapsed.seconds)) if covered else Decimal(0)
-    credit = credit_carried(connection.connection_id, cycle.first_day)
+    credit = sum_earlier(connection.connection_id, cycle.first_day).credit_kwh
     projected = drafting.price_draft(
         connection,
         cycle,

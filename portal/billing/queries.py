@@ -8,7 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Select, case, func, select, text
+from sqlalchemy import Select, func, select, text
 
 from portal.accounts import queries as accounts
 from portal.billing.models import Invoice, InvoiceLine
@@ -104,35 +104,34 @@ def _page(query: Select[Invoice], limit: int, offset: int) -> InvoicePage:
 # What a run needs.
 
 
-def has_invoice(connection_id: int, cycle_start: date) -> bool:
-    """Whether the cycle of the connection has its bill (uq_invoices_connection_cycle)."""
-    query = select(Invoice.invoice_id).where(Invoice.connection_id == connection_id, Invoice.cycle_start == cycle_start)
-    return session.scalar(query) is not None
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What a connection's bills leave for the next one.
 
-
-def sum_carried(connection_id: int) -> Decimal:
-    """What roundings left over on the connection's bills, to be carried to its next one (INR; negative: paid too much).
-
-    A bill settles amount_due = total_cost + carried_in + rounding, so each leaves −carried_in, and −rounding where its
-    tariff carries the difference.
+    `billed`: the cycle has its bill. `carried`: what roundings left over (INR; negative: too much was paid). A bill
+    settles amount_due = total_cost + carried_in + rounding, so each leaves −carried_in, and −rounding where its
+    tariff carries the difference. `credit_kwh`: exported energy that the bill of the cycle before carries on.
     """
-    carries = Invoice.computed_from["carries"].as_boolean()
-    left = -Invoice.carried_in - case((carries, Invoice.rounding), else_=0)
-    query = select(func.coalesce(func.sum(left), 0)).where(
-        Invoice.connection_id == connection_id, Invoice.status != "cancelled"
-    )
-    return Decimal(session.scalar(query) or 0)
+
+    billed: bool
+    carried: Decimal
+    credit_kwh: Decimal
 
 
-def credit_carried(connection_id: int, cycle_start: date) -> Decimal:
-    """Exported kWh that the bill of the cycle before carries to this one."""
-    query = (
-        select(Invoice.credit_carried_kwh)
-        .where(Invoice.connection_id == connection_id, Invoice.cycle_start < cycle_start, Invoice.status != "cancelled")
-        .order_by(Invoice.cycle_start.desc())
-        .limit(1)
-    )
-    return session.scalar(query) or Decimal(0)
+# Plan: the few bills of one connection by uq_invoices_connection_cycle.
+_EARLIER = text("""
+    SELECT coalesce(bool_or(cycle_start = :cycle_start), false) AS billed,
+        coalesce(sum(-carried_in - CASE WHEN (computed_from ->> 'carries')::boolean THEN rounding ELSE 0 END)
+            FILTER (WHERE status <> 'cancelled'), 0) AS carried,
+        coalesce((array_agg(credit_carried_kwh ORDER BY cycle_start DESC)
+            FILTER (WHERE status <> 'cancelled' AND cycle_start < :cycle_start))[1], 0) AS credit_kwh
+    FROM invoices WHERE connection_id = :connection_id""")
+
+
+def sum_earlier(connection_id: int, cycle_start: date) -> Earlier:
+    """What the connection's bills leave for the one of a cycle."""
+    row = session.execute(_EARLIER, {"connection_id": connection_id, "cycle_start": cycle_start}).one()
+    return Earlier(row.billed, row.carried, row.credit_kwh)
 
 
 def check_month_over(year: int, month: int, region: str | None, now: datetime) -> None:
