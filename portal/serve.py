@@ -28,7 +28,7 @@ from portal.supervisor import Child, Stopped, Supervisor, tell
 ROOT = Path(__file__).parent.parent
 OLDEST_POSTGRES = 15
 PORT_SECONDS = 2.0  # a portal that was killed a moment ago is still letting go of the port
-DATABASE_CHECK = 5.0  # seconds between two looks at the embedded database
+DATABASE_CHECK = 2.0  # seconds between two looks at the embedded database
 
 
 class RefusedError(Exception):

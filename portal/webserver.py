@@ -7,7 +7,6 @@ last command prints, and the `flask` commands to run before anything listens ("d
 import contextlib
 import os
 import sys
-from pathlib import Path
 from typing import TextIO
 
 import click
@@ -16,13 +15,11 @@ from flask.cli import FlaskGroup, ScriptInfo
 
 from portal.supervisor import tell
 
-ROOT = Path(__file__).parent.parent
 WORKERS, THREADS = 2, 8
 
 
 def main(listener: str, note: str, commands: list[str]) -> int:
-    """Gives an exit code if the web server cannot start, and otherwise when it ends."""
-    sys.path.insert(0, str(ROOT))
+    """Gives an exit code if the web server cannot start, and otherwise when it ends. Runs in the project's folder."""
     from wsgi import app
 
     with os.fdopen(int(note), "w") as file:
