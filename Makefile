@@ -50,9 +50,9 @@ $(VENV)/.uv:
 
 # A checkout that has run the tests holds more than the runtime needs; a sync would take it away again.
 $(VENV)/.runtime: requirements.txt | $(VENV)/.uv
-	@test -e $(VENV)/.dev || $(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.txt
+	@test -e $(VENV)/.dev || $(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.txt
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt | $(VENV)/.uv
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.txt
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements-dev.txt
 	@touch $@ $(VENV)/.runtime
