@@ -34,6 +34,12 @@ ROUTES = {
     "GET /admin/meters/stats": ADMIN,
     "GET /admin/meters": ADMIN,
     "GET /admin/meters/<meter_id>/history": ADMIN,
+    "POST /telemetry": KEY,
+    "POST /telemetry/batch": KEY,
+    "GET /telemetry/my-meter": CUSTOMER,
+    "GET /telemetry/my-meter/history": CUSTOMER,
+    "GET /telemetry/meters/<meter_id>": STAFF,
+    "GET /telemetry/meters/<meter_id>/history": STAFF,
     "GET /admin/jobs/<job_id>": ADMIN,
     "GET /admin/jobs/<job_id>/csv": ADMIN,
 }
