@@ -38,14 +38,14 @@ _FIELD_OF = {
 @gate(ADMIN)
 def assign() -> AnyResponse:
     """The form that gives a meter to one customer."""
-    return _assign_page(_assign_form(request.args.get("email", "")))
+    return _assign_page(staff.assign_form(request.args.get("email", "")))
 
 
 @admin.post("/assign")
 @gate(ADMIN)
 def assign_post() -> AnyResponse:
     """Give the named or the next free meter."""
-    form = _assign_form()
+    form = staff.assign_form()
     try:
         user = accounts.get_user_by_email(form.email.data or "")
         number = (form.meter_id.data or "").strip().upper() or None
@@ -58,12 +58,6 @@ def assign_post() -> AnyResponse:
     session.commit()
     flash(_("%(meter)s is assigned to %(name)s.", meter=given.meter_id, name=user.name), "good")
     return redirect(url_for("operator.user", user_id=user.user_id), 303)
-
-
-def _assign_form(email: str = "") -> AssignForm:
-    form = AssignForm(email=email) if email else AssignForm()
-    form.region.choices = staff.region_choices(_("The customer's own"))
-    return form
 
 
 def _assign_page(form: AssignForm, refusal: str | None = None, status: int = 200) -> Response:

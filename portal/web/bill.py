@@ -28,6 +28,8 @@ from portal.web.use import UseChart, average_note, daily_chart, days_of_customer
 
 ZERO = Decimal(0)
 SOON = 7
+# Marks that the notes of the page say in words of their own.
+SAID = ("READINGS_MISSING", "ENERGY_ESTIMATED", "ILLUSTRATIVE")
 
 
 def state_of(invoice: Invoice, today: date) -> tuple[str, str]:
@@ -74,6 +76,8 @@ class BillRow:
     due: str
     state: str
     tone: str
+    short_month: str
+    short_state: str
 
 
 def bill_row(invoice: Invoice, zone: ZoneInfo, today: date) -> BillRow:
@@ -91,6 +95,8 @@ def bill_row(invoice: Invoice, zone: ZoneInfo, today: date) -> BillRow:
         due=formats.day(invoice.due_date),
         state=state,
         tone=tone,
+        short_month=formats.short_month(invoice.cycle_start),
+        short_state=str(words.INVOICE_STATUS["overdue" if tone == "bad" else invoice.status][0]),
     )
 
 
@@ -126,6 +132,7 @@ class BillPage:
     readings: list[tuple[str, str]]
     history: list[Event]
     notes: list[tuple[str, str, str]] = field(default_factory=list)
+    marks: list[str] = field(default_factory=list)
     slabs: charts.SlabBar | None = None
     slab_sentence: str = ""
     proof: tuple[str, str, str] = ("", "", "")
@@ -157,7 +164,9 @@ def bill_page(invoice: Invoice, lines: list[InvoiceLine], tariff_name: str, now:
         when=_when(invoice, zone),
         state=state,
         tone=tone,
-        pay_how=_("Pay at any collection centre or by bank transfer, and name the bill's number. Staff record it here.")
+        pay_how=_(
+            "Nothing can be paid here yet. Pay your utility as usual and name the bill's number; staff record it."
+        )
         if is_open(invoice) and invoice.amount_due > 0
         else "",
         lines=_lines(invoice, lines, zone),
@@ -166,6 +175,7 @@ def bill_page(invoice: Invoice, lines: list[InvoiceLine], tariff_name: str, now:
         readings=_meters(invoice, zone),
         history=_history(invoice, zone),
         notes=_notes(invoice),
+        marks=[mark["text"] for mark in invoice.marks if mark["code"] not in SAID],
         slabs=slabs,
         slab_sentence=sentence,
         proof=_proof(invoice, lines, catalogue),
@@ -263,7 +273,6 @@ def _notes(invoice: Invoice) -> list[tuple[str, str, str]]:
                 _("Its rates are invented to show how a bill looks in this region; nobody is charged by them."),
             )
         )
-    notes.extend(("info", "", mark["text"]) for mark in invoice.marks)
     return notes
 
 
@@ -286,10 +295,8 @@ def _slabs(invoice: Invoice, catalogue: Catalogue) -> tuple[charts.SlabBar | Non
     if len(slabs) < 2:
         return None, ""
     pin = _("You used %(kwh)s", kwh=formats.kwh(use.kwh))
-    drawn = [charts.Slab(low, high, f"{formats.rate(rate)}/kWh") for low, high, rate in slabs]
-    return charts.slab_bar(_slab_sentence(slabs, use.kwh), drawn, use.kwh, pin, f"0{formats.NBSP}kWh"), _slab_sentence(
-        slabs, use.kwh
-    )
+    drawn = [charts.Slab(low, high, formats.rate(rate)) for low, high, rate in slabs]
+    return charts.slab_bar(_slab_sentence(slabs, use.kwh), drawn, use.kwh, pin, "kWh"), _slab_sentence(slabs, use.kwh)
 
 
 def _slab_sentence(slabs: list[tuple[Decimal, Decimal | None, Decimal]], used: Decimal) -> str:

@@ -169,7 +169,7 @@ class SlabBar:
     pin: Label
 
 
-def slab_bar(title: str, slabs: Sequence[Slab], use: Decimal, pin_text: str, unit_text: str) -> SlabBar:
+def slab_bar(title: str, slabs: Sequence[Slab], use: Decimal, pin_text: str, unit: str) -> SlabBar:
     """`slabs` in order from zero. The scale ends a fifth past the last boundary or the use, whichever is further."""
     boundaries = [slab.end for slab in slabs if slab.end is not None]
     furthest = max([use, *boundaries, Decimal(1)])
@@ -178,15 +178,18 @@ def slab_bar(title: str, slabs: Sequence[Slab], use: Decimal, pin_text: str, uni
     def at(value: Decimal) -> float:
         return float(min(value, end) / end * 100)
 
-    edges = [Label("0", "58", unit_text, "start")]
+    edges = [Label("0", "58", f"0 {unit}", "start")]
+    per_unit = f"/{unit}"
     edges += [Label(_px(at(edge)), "58", axis_text(edge), "middle" if at(edge) < 96 else "end") for edge in boundaries]
     prices = []
     for slab in slabs:
         left, right = at(slab.start), at(end if slab.end is None else slab.end)
         # A slab too narrow for its price would print over its neighbour; phones have a third of the width.
-        where = "" if right - left > 14 else "p-desktop" if right - left > 7 else "p-never"
-        if where != "p-never":
-            prices.append(Label(_px((left + right) / 2), "72", slab.price, where=where))
+        middle = _px((left + right) / 2)
+        if right - left > 10:
+            prices.append(Label(middle, "72", slab.price + per_unit, where="p-desktop"))
+        if right - left > 13:
+            prices.append(Label(middle, "72", slab.price, where="p-phone"))
     x = at(use)
     anchor = "start" if x < 15 else "end" if x > 85 else "middle"
     return SlabBar(

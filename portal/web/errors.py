@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from portal.db import session
 from portal.errors import Conflict, Forbidden, Invalid, NotFound, PortalError, Unauthorized, Unavailable
+from portal.limits import TooMany
 from portal.logs import get_logger
 from portal.web.fragments import wants_fragment
 from portal.web.session import home_of
@@ -21,6 +22,7 @@ STATUS: tuple[tuple[type[PortalError], int], ...] = (
     (Forbidden, 403),
     (Unauthorized, 401),
     (Unavailable, 503),
+    (TooMany, 429),
 )
 
 
@@ -48,7 +50,10 @@ def page_for_refusal(error: PortalError) -> Response:
     session.rollback()
     code = next((status for kind, status in STATUS if isinstance(error, kind)), 400)
     title, why, next_step = _words(code)
-    return _page(code, title, why if code == 404 else error.message, next_step)
+    response = _page(code, title, why if code == 404 else error.message, next_step)
+    if isinstance(error, TooMany):
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
 
 
 def page_for_fault(error: Exception) -> Response:

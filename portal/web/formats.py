@@ -101,6 +101,11 @@ def month_name(value: date) -> str:
     return format_date(value, "MMMM", locale=LOCALE)
 
 
+def short_month(value: date) -> str:
+    """Nov 2026."""
+    return format_date(value, "MMM y", locale=LOCALE)
+
+
 def month_short(value: date) -> str:
     """Nov."""
     return format_date(value, "MMM", locale=LOCALE)
@@ -160,7 +165,9 @@ def days(count: int) -> str:
 
 
 def hours(count: Decimal) -> str:
-    """1 hour, 5.5 hours."""
+    """22 minutes, 1 hour, 5.5 hours."""
+    if 0 < count < 1:
+        return ngettext("%(num)s minute", "%(num)s minutes", max(1, int(round_whole(count * 60))))
     rounded = round_places(count, 1)
     text = number(rounded, 0 if rounded == round_whole(rounded) else 1)
     return _("1 hour") if text == "1" else _("%(count)s hours", count=text)

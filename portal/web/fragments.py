@@ -14,6 +14,7 @@ def wants_fragment() -> bool:
 
 def page_or_fragment(whole: str, part: str, /, status: int = 200, **context: Any) -> Response:
     """Render one of the two templates. `Vary` keeps a cache from giving one for the other."""
-    response = make_response(render_template(part if wants_fragment() else whole, **context), status)
+    partial = wants_fragment()
+    response = make_response(render_template(part if partial else whole, partial=partial, **context), status)
     response.vary.update(("HX-Request", "HX-History-Restore-Request"))
     return response

@@ -162,7 +162,7 @@ def _bar(its: Estimate, newest: list[Invoice], zone: ZoneInfo) -> charts.RangeBa
         its.projected_consumption_kwh,
         _("Expected %(kwh)s", kwh=expected),
         before.total_consumption_kwh if before else None,
-        f"{month_of(before, zone)} {formats.number(before.total_consumption_kwh)}" if before else "",
+        f"{formats.month_name(before.cycle_start)} {formats.number(before.total_consumption_kwh)}" if before else "",
     )
 
 
@@ -181,9 +181,9 @@ def _use(user: User, month: Period, running: CurrentCycle | None, zone: ZoneInfo
         return None
     today = local_date(now, zone)
     expected = None
-    if running and now - running.estimate.period_start >= ENOUGH and running.days_remaining > 1:
-        left = running.estimate.projected_consumption_kwh - running.estimate.consumption_to_date_kwh
-        expected = max(ZERO, left) / running.days_remaining
+    if running and now - running.estimate.period_start >= ENOUGH:
+        its = running.estimate
+        expected = its.projected_consumption_kwh * 86_400 / Decimal((its.period_end - its.period_start).total_seconds())
     return daily_chart(_("Use each day in %(month)s, in kWh", month=formats.month(today)), days, today, expected)
 
 
@@ -197,7 +197,7 @@ def _due(invoice: Invoice, zone: ZoneInfo, now: datetime) -> DueCard:
         amount = formats.money(invoice.amount_due)
         when = _("Pay by %(day)s", day=formats.weekday(invoice.due_date))
     return DueCard(
-        title=_("%(month)s bill", month=month_of(invoice, zone)),
+        title=_("%(month)s bill", month=formats.month_name(invoice.cycle_start)),
         amount=amount,
         when=when,
         state=state,

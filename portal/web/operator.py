@@ -23,7 +23,14 @@ def dashboard() -> Response:
     """The numbers of now, and the head of the queue. The numbers refresh themselves."""
     numbers = staff.numbers(meters.stats(pool()), now())
     queue = meters.list_without_meter(limit=8)
-    return page_or_fragment("operator/dashboard.html", "operator/_numbers.html", page=numbers, queue=queue, now=now())
+    return page_or_fragment(
+        "operator/dashboard.html",
+        "operator/_numbers.html",
+        page=numbers,
+        queue=queue,
+        now=now(),
+        form=staff.assign_form(),
+    )
 
 
 @operator.get("/waiting")

@@ -7,8 +7,10 @@ from flask_babel import gettext as _
 from flask_login import current_user
 from werkzeug.wrappers import Response as AnyResponse
 
+from portal import limits
 from portal.accounts import queries as accounts
 from portal.accounts.actions import check_credentials
+from portal.accounts.models import User
 from portal.audit import Actor
 from portal.db import session
 from portal.errors import PortalError
@@ -40,6 +42,7 @@ def register() -> AnyResponse:
 @gate(PUBLIC)
 def register_post() -> AnyResponse:
     """A new account, its meter and its session."""
+    limits.REGISTER.spend()
     form = _register_form()
     name, email = form.name.data or "", form.email.data or ""
     try:
@@ -88,16 +91,27 @@ def login() -> AnyResponse:
 def login_post() -> AnyResponse:
     """Begin a session. One answer for every cause that would tell who has an account."""
     form = LoginForm()
-    user = check_credentials(form.email.data or "", form.password.data or "")
-    if user is None:
-        refusal = _("The e-mail address or the password is not right.")
-    elif user.suspended_at:
-        refusal = _("This account is suspended. Call 1912 to find out why.")
-    else:
-        session.commit()
-        log_in(user)
-        return redirect(safe_next(form.next.data) or home_of(user), 303)
-    return make_response(render_template("public/login.html", form=form, refusal=refusal), 422)
+    user = _check(form.email.data or "", form.password.data or "")
+    if user is None or user.suspended_at is not None:
+        wrong, suspended = (
+            _("The e-mail address or the password is not right."),
+            _("This account is suspended. Call 1912."),
+        )
+        return make_response(render_template("public/login.html", form=form, refusal=suspended if user else wrong), 422)
+    session.commit()
+    log_in(user)
+    return redirect(safe_next(form.next.data) or home_of(user), 303)
+
+
+def _check(email: str, password: str) -> User | None:
+    """Whose these are. A try counts against the limit unless it was right."""
+    limits.LOGIN.spend()
+    limits.LOGIN_ACCOUNT.spend(email)
+    user = check_credentials(email, password)
+    if user is not None:
+        limits.LOGIN.give_back()
+        limits.LOGIN_ACCOUNT.give_back(email)
+    return user
 
 
 @public.post("/logout")

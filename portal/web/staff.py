@@ -16,7 +16,7 @@ from portal.meters.queries import Stats
 from portal.meters.rules import meter_id
 from portal.web import formats, words
 from portal.web.charts import share
-from portal.web.forms import SearchForm
+from portal.web.forms import AssignForm, SearchForm
 from portal.web.session import zone
 
 
@@ -62,6 +62,13 @@ def numbers(stats: Stats, now: datetime) -> Numbers:
 def region_choices(first: str) -> list[tuple[str, str]]:
     """The regions for a select field, after an entry for none."""
     return [("", first), *((region.name, region.name) for region in accounts.list_regions())]
+
+
+def assign_form(email: str = "") -> AssignForm:
+    """The form that gives a meter, with what was sent, or with this address filled in."""
+    form = AssignForm(email=email) if email else AssignForm()
+    form.region.choices = region_choices(_("The customer's own"))
+    return form
 
 
 def search_form(args: Mapping[str, str]) -> SearchForm:

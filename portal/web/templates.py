@@ -18,7 +18,6 @@ from portal.web.staff import waits
 
 # Rows of a long result on one page; the file has them all.
 SHOWN = 200
-BRAND = "Sahyadri Vidyut"
 
 
 def set_up(app: Flask) -> None:
@@ -40,7 +39,7 @@ def set_up(app: Flask) -> None:
         waits=waits,
         share=share,
         shown=SHOWN,
-        brand=BRAND,
+        brand=app.config["PORTAL"].utility_name,
         asset=_asset_of(Path(app.static_folder or "")),
         home_of=home_of,
         get_locale=get_locale,
