@@ -32,6 +32,7 @@ class Config:
     data_dir: Path
     host: str = "127.0.0.1"
     port: int = 3000
+    utility_name: str = "Sahyadri Vidyut"
     ratelimit_enabled: bool = True
     meter_first: int = 1
     meter_last: int = 10_000_000
@@ -66,6 +67,7 @@ class Config:
             data_dir=data_dir,
             host=env.get("HOST") or "127.0.0.1",
             port=_whole(env, "PORT", 3000, 1, 65535),
+            utility_name=env.get("UTILITY_NAME", "").strip() or "Sahyadri Vidyut",
             ratelimit_enabled=_switch(env, "RATELIMIT_ENABLED", default=True),
             meter_first=first,
             meter_last=last,
