@@ -212,6 +212,25 @@ def test_a_published_percentage_that_changes_inside_divides_whole_kwh_by_days() 
     assert {line.description.split()[1] for line in bill.lines if line.code == "ppac_energy"} == {"(7.25", "(17.94"}
 
 
+@settings(max_examples=60, deadline=None)
+@given(kwh=wh, cuts=st.sets(st.integers(min_value=2, max_value=30), max_size=3))
+def test_whole_kwh_by_days_lose_nothing_however_often_a_percentage_changes(kwh: Decimal, cuts: set[int]) -> None:
+    days = [date(2026, 6, day) for day in sorted(cuts)]
+    edges = [date(2026, 1, 1), *days, date(2027, 1, 1)]
+    fuel = [
+        FuelValue("DERC", "percent_of_fixed_and_energy", edges[i], edges[i + 1], (Decimal(i),))
+        for i in range(len(edges) - 1)
+    ]
+    june = use(kwh, 30, first_day=date(2026, 6, 1), until=date(2026, 7, 1))
+
+    bill = price(get_published("DELHI_DOM_2021")[0], june, fuel)
+
+    assert len(bill.parts) == len(cuts) + 1
+    assert sum(part.kwh for part in bill.parts) == kwh
+    if kwh == kwh.to_integral_value():
+        assert all(part.kwh == part.kwh.to_integral_value() for part in bill.parts)
+
+
 @pytest.mark.parametrize(
     ("day", "value"),
     [(date(2026, 4, 30), None), (date(2026, 5, 1), 1), (date(2026, 5, 31), 1), (date(2026, 6, 1), None)],
