@@ -127,8 +127,8 @@ _BUCKETS = """
     WITH edge AS (SELECT CAST(:edges AS timestamptz[]) AS edges),
     fresh AS MATERIALIZED (
         SELECT u.starts_at, u.ends_at, width_bucket(u.starts_at, (SELECT edges FROM edge)) AS bucket,
-            u.import_kwh, u.export_kwh, u.estimated_kwh, u.measured_seconds + u.estimated_seconds AS seconds, u.estimated_seconds,
-            u.overlap_seconds, u.reaches_at
+            u.import_kwh, u.export_kwh, u.estimated_kwh, u.measured_seconds + u.estimated_seconds AS seconds,
+            u.estimated_seconds, u.overlap_seconds, u.reaches_at
         FROM {usage} u
         WHERE u.meter_key = :meter_key AND u.starts_at >= :start AND u.starts_at < :end AND u.ends_at <= :end
             AND width_bucket(u.starts_at, (SELECT edges FROM edge))

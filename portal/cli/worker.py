@@ -1,0 +1,133 @@
+"""`flask worker`: long work from the queue, and usage recomputed within seconds of its readings.
+
+It may run as often as one likes: jobs are taken by one worker each, meters recomputed by one at a time. Killed at any
+moment it loses nothing: what it had not committed is still queued, and a job of a dead worker is taken up by the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+import time
+from datetime import UTC, datetime
+
+import click
+import procrastinate
+from flask import Flask, current_app
+from sqlalchemy.exc import SQLAlchemyError
+
+from portal import jobs
+from portal.cli._common import DatabaseCommand
+from portal.db import session
+from portal.logs import get_logger
+from portal.readings import actions
+
+CHUNK = 2_000
+PAUSE = 1.0
+LONGEST_PAUSE = 30.0
+PARTITIONS_EVERY = 24 * 3600.0
+PARTITIONS_AGAIN = 60.0
+STALLED_EVERY = 30.0
+# How long a job may go on after a signal. One that needs longer is left to the next worker.
+GRACE = 20.0
+
+
+@click.command("worker", cls=DatabaseCommand, help="Do long work from the queue and keep usage up to date.")
+def group() -> None:
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    stop = threading.Event()
+    refresher = threading.Thread(target=keep_usage, args=(app, stop), name="usage")
+    refresher.start()
+    try:
+        asyncio.run(_serve(app, stop))
+    finally:
+        stop.set()
+        refresher.join(GRACE)
+
+
+def keep_usage(app: Flask, stop: threading.Event) -> None:
+    """Recompute touched usage every second until `stop`. A fault is logged, and the same is tried again."""
+    pause, partitions_due = 0.0, 0.0
+    while not stop.wait(pause):
+        try:
+            with app.app_context():
+                if time.monotonic() >= partitions_due:
+                    partitions_due = time.monotonic() + _make_partitions()
+                while not stop.is_set() and refresh_chunk():
+                    pass
+            pause = PAUSE
+        except Exception:
+            # Whatever it was: usage stays as it is, its notes stay, and the log says why.
+            get_logger().exception("usage_not_refreshed")
+            pause = min(max(pause, PAUSE) * 2, LONGEST_PAUSE)
+
+
+def refresh_chunk() -> int:
+    """One chunk in its own transaction; gives how many notes it settled."""
+    settled = actions.refresh_usage(CHUNK)
+    session.commit()
+    return settled
+
+
+def _make_partitions() -> float:
+    """Make the partitions that are due; gives the seconds until the next look."""
+    try:
+        actions.make_partitions(datetime.now(UTC))
+        session.commit()
+    except SQLAlchemyError as fault:
+        session.rollback()
+        get_logger().warning("partitions_not_made", fault=type(fault).__name__)
+        return PARTITIONS_AGAIN
+    return PARTITIONS_EVERY
+
+
+async def _serve(app: Flask, stop: threading.Event) -> None:
+    """Work until a signal. When the database is away, wait for it."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    pause = PAUSE
+    while not stopped.is_set():
+        work = asyncio.create_task(_work(jobs.queue_of(app)))
+        waiting = asyncio.create_task(stopped.wait())
+        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if stopped.is_set():
+            stop.set()
+            work.cancel()
+            _, running = await asyncio.wait({work}, timeout=GRACE)
+            if running:
+                # A thread cannot be ended from outside. The job stays marked as this worker's, whose heartbeat ends
+                # here, so the next worker takes it up from what it had committed.
+                get_logger().warning("job_left_to_the_next_worker")
+                os._exit(0)
+            return
+        get_logger().error("queue_lost", exc_info=work.exception())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopped.wait(), pause)
+        pause = min(pause * 2, LONGEST_PAUSE)
+
+
+async def _work(queue: procrastinate.App) -> None:
+    async with queue.open_async():
+        reviver = asyncio.create_task(_revive(queue))
+        try:
+            await queue.run_worker_async(queues=[jobs.QUEUE], install_signal_handlers=False)
+        finally:
+            reviver.cancel()
+
+
+async def _revive(queue: procrastinate.App) -> None:
+    """Put jobs of dead workers back into the queue, now and every half minute."""
+    while True:
+        try:
+            for job in await queue.job_manager.get_stalled_jobs(queue=jobs.QUEUE):
+                get_logger().warning("job_revived", queue_id=job.id)
+                await queue.job_manager.retry_job(job)
+        except procrastinate.exceptions.ProcrastinateException:
+            get_logger().exception("stalled_jobs_not_read")
+        await asyncio.sleep(STALLED_EVERY)
