@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -548,3 +549,33 @@ def test_nobody_without_supply_is_billed(area: Area) -> None:
 
     assert (result.success, result.failed, result.not_due) == (0, 0, 1)
     assert area.scalar(select(func.count()).select_from(Invoice)) == 0
+
+
+@pytest.mark.promise(3)
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_the_history_every_interval_is_billed_to_one_holder_or_to_nobody(
+    area: Area, config: Config, seed: int
+) -> None:
+    # Handovers at odd minutes, times without a holder, one meter throughout: parts and unheld time are the whole.
+    dice = random.Random(seed)
+    at = india(2026, 9, 28) + timedelta(minutes=dice.randrange(3000))
+    periods = []
+    while at < OCTOBER[1]:
+        user = make_holder(meter_id="MTR-00000777", since=at)
+        until = at + timedelta(minutes=dice.randrange(1, 20_000))
+        if until < NOW:
+            meters.unassign(user.user_id, make_pool(), actor=SYSTEM, now=until)
+        periods.append((at, until))
+        at = until + timedelta(minutes=dice.choice([0, 0, dice.randrange(4000)]))
+        if until >= NOW:
+            break
+    give_readings("MTR-00000777", india(2026, 9, 25), india(2026, 11, 3), config)
+
+    run(2026, 9)
+    result = run(2026, 10)
+
+    assert result.errors == []
+    starts = [OCTOBER[0] + n * timedelta(minutes=30) for n in range(31 * 48)]
+    held = [start for start in starts if any(since <= start < until for since, until in periods)]
+    october = select(Invoice.total_consumption_kwh).where(Invoice.cycle_start == date(2026, 10, 1))
+    assert sum(area.scalars(october)) == Decimal("0.25") * len(held)
