@@ -145,12 +145,19 @@ def _operation(call: Call, schemas: dict[str, Any]) -> dict[str, Any]:
         operation["parameters"] = parameters
     if call.body is not None:
         operation["requestBody"] = {
-            "required": not call.body_optional,
+            "required": not call.body_optional and _has_required(call.body),
             "content": {"application/json": {"schema": _schema(call.body, "validation", schemas)}},
         }
     if call.successor:
         operation["deprecated"] = True
     return operation
+
+
+def _has_required(body: Any) -> bool:
+    """False for an object whose fields may all be left out: an empty body says the same."""
+    if isinstance(body, type) and issubclass(body, BaseModel):
+        return any(field.is_required() for field in body.model_fields.values())
+    return True
 
 
 def _security(call: Call) -> list[dict[str, list[str]]]:
@@ -229,15 +236,13 @@ def _success(call: Call, answer: Any, schemas: dict[str, Any]) -> dict[str, Any]
 
 
 def _schema(kind: Any, mode: Any, schemas: dict[str, Any]) -> dict[str, Any]:
-    """The JSON schema of a type; what it is made of goes among the components."""
+    """The JSON schema of a type, written out; the named types that it is made of go among the components."""
     source: TypeAdapter[Any] = adapter(kind)
     schema = source.json_schema(ref_template=REF, mode=mode)
     for name, part in schema.pop("$defs", {}).items():
         schemas[name] = _plain(part)
-    if isinstance(kind, type) and issubclass(kind, BaseModel) and "$ref" not in schema:
-        schemas[kind.__name__] = _plain(schema)
-        return {"$ref": REF.format(model=kind.__name__)}
-    return _plain(schema)
+    plain: dict[str, Any] = _plain(schema)
+    return plain
 
 
 def _plain(schema: Any) -> Any:

@@ -9,6 +9,9 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypeAliasType
 
+from portal.accounts import rules
+from portal.errors import Invalid
+
 # PostgreSQL keeps no NUL in text. The reader of bodies refuses it everywhere; this says so in the document.
 NO_NUL = "^[^\\u0000]*$"
 Text = Annotated[str, Field(json_schema_extra={"pattern": NO_NUL})]
@@ -47,12 +50,13 @@ class Paging(Query):
 
 
 def _instant(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("give an instant as text, in ISO 8601 with its offset")
     # A `+` that was not escaped arrives as a blank: `?start=2026-11-01T00:00:00+05:30` is meant all the same.
-    if isinstance(value, str):
-        value = _BLANK_OFFSET.sub(r"\1+\2", value.strip())
-        if not re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}", value):
-            raise ValueError("give an instant in ISO 8601 with its offset, such as 2026-11-01T00:00:00+05:30")
-    return value
+    text = _BLANK_OFFSET.sub(r"\1+\2", value.strip())
+    if not re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}", text):
+        raise ValueError("give an instant in ISO 8601 with its offset, such as 2026-11-01T00:00:00+05:30")
+    return text
 
 
 def _in_utc(value: datetime) -> datetime:
@@ -67,9 +71,10 @@ def _in_utc(value: datetime) -> datetime:
 
 Instant = Annotated[
     datetime,
+    Field(strict=False),
     BeforeValidator(_instant),
     AfterValidator(_in_utc),
-    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-01T00:00:00+05:30"]}),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 """An instant in ISO 8601 with its offset; comes out in UTC."""
 
@@ -80,9 +85,7 @@ def _day(value: object) -> object:
     return value
 
 
-Day = Annotated[
-    date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date", "examples": ["2026-11-01"]})
-]
+Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
 """A local day."""
 
 
@@ -114,7 +117,16 @@ Name = Annotated[
         description="Give a name of 2 to 100 characters.",
     ),
 ]
-_PLAIN_EMAIL = r"^[A-Za-z0-9_]{1,30}([.+-][A-Za-z0-9_]{1,10}){0,3}@([a-z0-9]{1,20}\.){1,3}(com|net|org|in)$"
+
+
+def _email(value: str) -> str:
+    try:
+        return rules.check_email(value)
+    except Invalid as refusal:
+        raise ValueError(refusal.message.rstrip(".")) from None
+
+
+_PLAIN_EMAIL = r"^[A-Za-z0-9_]{1,30}([.+-][A-Za-z0-9_]{1,10}){0,3}@([a-z0-9]{1,20}\.){1,3}(com|net|org|in|test)$"
 Email = Annotated[
     str,
     Field(
@@ -123,6 +135,7 @@ Email = Annotated[
         # The document promises these; accounts.rules takes others too (blanks around, any script).
         json_schema_extra={"pattern": _PLAIN_EMAIL},
     ),
+    AfterValidator(_email),
 ]
 Phone = Annotated[
     str,
@@ -132,8 +145,16 @@ Phone = Annotated[
         json_schema_extra={"pattern": r"^(\+[1-9][0-9]{6,14})?$"},
     ),
 ]
+# Three different characters or fewer, which accounts.rules finds too easy to guess.
+_MONOTONOUS = r"^(.)\1*(?:(.)(?:\1|\2)*(?:(.)(?:\1|\2|\3)*)?)?$"
 NewPassword = Annotated[
-    str, Field(min_length=12, max_length=128, description="12 to 128 characters. Four unrelated words are good.")
+    str,
+    Field(
+        min_length=12,
+        max_length=128,
+        description="12 to 128 characters. Four unrelated words are good.",
+        json_schema_extra={"pattern": NO_NUL, "not": {"pattern": _MONOTONOUS}},
+    ),
 ]
 Otp = Annotated[str, Field(pattern="^[0-9]{6}$", description="The six digits of the mail.")]
 Secret = Annotated[str, Field(max_length=256, json_schema_extra={"pattern": NO_NUL})]

@@ -195,6 +195,8 @@ def meter_stats() -> Answer:
 @api.get("/admin/meters", gate=ADMIN, query=MeterQuery, answer=MetersAnswer, summary="Meters")
 def list_meters(query: MeterQuery) -> Answer:
     """Meters that were stocked, assigned or heard of, by number; other numbers of the range have no row yet."""
+    if query.region is not None:
+        accounts.get_region(query.region)
     page = queries.list_meters(query.status, query.region, query.limit, query.offset)
     return Answer(
         {

@@ -143,6 +143,6 @@ def queue_of(app: Flask) -> procrastinate.App:
 
 def set_up(app: Flask) -> None:
     """Keep the queue with the app, and know every kind of job; nothing is opened."""
-    for kind in ("bulk_assign",):
+    for kind in ("bulk_assign", "billing_run"):
         importlib.import_module(f"{__name__}.{kind}")
     app.extensions["portal_queue"] = queue_of(app)

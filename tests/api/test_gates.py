@@ -40,6 +40,13 @@ ROUTES = {
     "GET /telemetry/my-meter/history": CUSTOMER,
     "GET /telemetry/meters/<meter_id>": STAFF,
     "GET /telemetry/meters/<meter_id>/history": STAFF,
+    "GET /billing/invoices": SIGNED_IN,
+    "GET /billing/invoices/<invoice_id>": SIGNED_IN,
+    "GET /billing/current-cycle": CUSTOMER,
+    "GET /billing/estimated": CUSTOMER,
+    "PUT /billing/invoices/<invoice_id>/paid": STAFF,
+    "POST /billing/invoices/<invoice_id>/dispute": SIGNED_IN,
+    "POST /billing/operator/generate-monthly": STAFF,
     "GET /admin/jobs/<job_id>": ADMIN,
     "GET /admin/jobs/<job_id>/csv": ADMIN,
 }

@@ -1,0 +1,191 @@
+"""Bills: one's own, the cycle that runs, and what staff do with them."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from portal import jobs
+from portal.accounts.queries import get_region, zone_of
+from portal.api.bill_presenters import (
+    CycleJson,
+    EstimateJson,
+    InvoiceJson,
+    RunJson,
+    WholeInvoiceJson,
+    cycle_json,
+    estimate_json,
+    invoice_json,
+    whole_invoice_json,
+)
+from portal.api.blueprint import Answer, ApiBlueprint
+from portal.api.caller import actor, config, now, user
+from portal.api.fields import Body, Day, Instant, Paging, RegionName, Text
+from portal.api.ids import find_uuid
+from portal.api.jobs import JobAnswer
+from portal.api.presenters import PaginationJson, job_json, pagination_json
+from portal.billing import actions, estimates, queries
+from portal.billing.models import Invoice
+from portal.db import session
+from portal.errors import NotFound
+from portal.gates import CUSTOMER, OPERATOR, SIGNED_IN
+from portal.jobs import billing_run
+
+api = ApiBlueprint("billing", tag="Billing")
+
+AT_ONCE = 1_000
+"""How many bills a run makes before it answers; more are a job."""
+
+
+class InvoicesQuery(Paging):
+    """Which of one's bills; the days are those on which a cycle begins, both included."""
+
+    status: Literal["pending", "paid", "overdue", "disputed", "cancelled"] | None = None
+    start_date: Day | None = None
+    end_date: Day | None = None
+
+
+class PaidBody(Body):
+    """Money that was received outside the portal."""
+
+    payment_method: Text = Field(min_length=1, max_length=40)
+    payment_reference: Text | None = Field(default=None, max_length=120)
+    paid_at: Instant | None = None
+    notes: Text | None = Field(default=None, max_length=2000)
+
+
+class DisputeBody(Body):
+    """What is wrong with a bill."""
+
+    dispute_reason: Text = Field(min_length=10, max_length=2000)
+
+
+class GenerateBody(Body):
+    """Which month to bill, of everybody or of a region."""
+
+    year: int = Field(ge=2000, le=2100)
+    month: int = Field(ge=1, le=12)
+    region: RegionName | None = None
+
+
+class InvoicesAnswer(TypedDict):
+    """`data` of a page of bills, newest first."""
+
+    invoices: list[InvoiceJson]
+    pagination: PaginationJson
+
+
+class InvoiceAnswer(TypedDict):
+    """`data` of a bill."""
+
+    invoice: WholeInvoiceJson
+
+
+def _my_zone() -> ZoneInfo:
+    return zone_of(user().region)
+
+
+def _invoice_id(text: str) -> uuid.UUID:
+    found = find_uuid(text)
+    if found is None:
+        raise NotFound("There is no bill with this id.", "INVOICE_NOT_FOUND")
+    return found
+
+
+def _whole(invoice: Invoice, message: str) -> Answer:
+    lines = queries.list_lines(invoice.invoice_id)
+    return Answer({"invoice": whole_invoice_json(invoice, lines, zone_of(invoice.region))}, message)
+
+
+@api.get("/billing/invoices", gate=SIGNED_IN, query=InvoicesQuery, answer=InvoicesAnswer, summary="One's bills")
+def list_invoices(query: InvoicesQuery) -> Answer:
+    """Newest first."""
+    page = queries.list_invoices(
+        user().user_id, query.status, query.start_date, query.end_date, query.limit, query.offset
+    )
+    shown = [invoice_json(invoice, zone_of(invoice.region)) for invoice in page.invoices]
+    data = {"invoices": shown, "pagination": pagination_json(page.total, query.limit, query.offset)}
+    return Answer(data, f"{page.total} bills.")
+
+
+@api.get(
+    "/billing/invoices/<invoice_id>", gate=SIGNED_IN, answer=InvoiceAnswer, errors={404: ("INVOICE_NOT_FOUND",)},
+    summary="One of one's bills",
+)  # fmt: skip
+def get_invoice(invoice_id: str) -> Answer:
+    """With its lines. A foreign bill is not found."""
+    invoice = queries.get_invoice(_invoice_id(invoice_id), user().user_id)
+    return _whole(invoice, f"Bill {invoice.invoice_number}.")
+
+
+@api.get(
+    "/billing/current-cycle", gate=CUSTOMER, answer=CycleJson, errors={404: ("METER_NOT_ASSIGNED", "NO_TARIFF")},
+    summary="The cycle that runs now",
+)  # fmt: skip
+def current_cycle() -> Answer:
+    """What it will come to, if it goes on as it did."""
+    return Answer({**cycle_json(estimates.current_cycle(user(), now()), _my_zone())}, "Your running cycle.")
+
+
+@api.get(
+    "/billing/estimated", gate=CUSTOMER, answer=EstimateJson, errors={404: ("METER_NOT_ASSIGNED", "NO_TARIFF")},
+    summary="An estimate of the coming bill",
+)  # fmt: skip
+def estimated_bill() -> Answer:
+    """`confidence_level` is high where 95 % of the elapsed time is measured, medium from 70 %, else low."""
+    return Answer({**estimate_json(estimates.estimate(user(), now()), _my_zone())}, "An estimate of your next bill.")
+
+
+@api.put(
+    "/billing/invoices/<invoice_id>/paid", gate=OPERATOR, body=PaidBody, answer=InvoiceAnswer,
+    errors={404: ("INVOICE_NOT_FOUND",), 409: ("INVOICE_ALREADY_PAID", "INVOICE_CANCELLED")},
+    summary="Record money received outside the portal",
+)  # fmt: skip
+def mark_paid(invoice_id: str, body: PaidBody) -> Answer:
+    """Of any customer's bill. Nobody marks their own bill paid."""
+    invoice = actions.mark_paid(
+        _invoice_id(invoice_id), body.payment_method, body.payment_reference, body.paid_at, body.notes,
+        actor=actor(), now=now(),
+    )  # fmt: skip
+    return _whole(invoice, f"Bill {invoice.invoice_number} is paid.")
+
+
+@api.post(
+    "/billing/invoices/<invoice_id>/dispute", gate=SIGNED_IN, body=DisputeBody, answer=InvoiceAnswer,
+    errors={
+        404: ("INVOICE_NOT_FOUND",),
+        409: ("INVOICE_ALREADY_PAID", "INVOICE_CANCELLED", "INVOICE_ALREADY_DISPUTED"),
+    },
+    summary="Dispute one of one's bills",
+)  # fmt: skip
+def dispute_invoice(invoice_id: str, body: DisputeBody) -> Answer:
+    """Only one's own; a foreign bill is not found."""
+    invoice = actions.dispute(_invoice_id(invoice_id), user().user_id, body.dispute_reason, actor=actor(), now=now())
+    return _whole(invoice, f"Bill {invoice.invoice_number} is disputed. Staff will look at it.")
+
+
+@api.post(
+    "/billing/operator/generate-monthly", gate=OPERATOR, body=GenerateBody, answer=RunJson, also={202: JobAnswer},
+    errors={409: ("MONTH_NOT_OVER",)}, summary="Make the bills of a month",
+)  # fmt: skip
+def generate_monthly(body: GenerateBody) -> Answer:
+    """Of a month that is over. Up to 1,000 at once; more are a job. Running it again makes no second bill."""
+    if body.region is not None:
+        get_region(body.region)
+    queries.check_month_over(body.year, body.month, body.region, now())
+    due = len(queries.list_due_connections(body.year, body.month, body.region))
+    if due > AT_ONCE:
+        args = billing_run.arguments(body.year, body.month, body.region, actor=actor())
+        job = jobs.start(billing_run.KIND, args, total=due, created_by=user().user_id, now=now())
+        return Answer({"job": job_json(job)}, f"{due} bills are due. A job makes them.", status=202)
+    # Committed chunk by chunk: a bill that was made keeps its number, whatever happens to this call.
+    result = actions.generate_month(
+        body.year, body.month, body.region, actor=actor(), now=now(), due_days=config().bill_due_days,
+        on_progress=lambda _progress: session.commit(),
+    )  # fmt: skip
+    message = f"{result.success} bills made, {result.failed} failed."
+    return Answer(billing_run.run_json(body.year, body.month, body.region, result), message)
