@@ -40,12 +40,15 @@ def cheap_passwords() -> None:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[embedded.Cluster, Path]]:
-    """The run's own server; the last worker to leave stops it."""
+    """The run's own server; the last worker to leave stops it, and leaves nothing of it."""
     base = tmp_path_factory.getbasetemp()
     root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     data = root / "database"
     with embedded.running(data, FAST):
-        yield embedded.locate(data), root
+        cluster = embedded.locate(data)
+        yield cluster, root
+    if not cluster.is_up():
+        cluster.remove()  # of root's runs pytest would forget the part under /var/tmp
 
 
 @pytest.fixture(scope="session")

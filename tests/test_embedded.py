@@ -4,6 +4,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -312,13 +313,16 @@ def test_a_temporary_folder_that_is_open_to_others_is_refused(data_dir: Path) ->
     trap = locate(deep).places.socket_dir
     trap.mkdir()
     trap.chmod(0o777)
-    try:
+    with socket.socket(socket.AF_UNIX) as false_server:
+        false_server.bind(str(trap / ".s.PGSQL.5432"))
+        false_server.listen()
+        false_server.settimeout(0.1)
         with pytest.raises(EmbeddedError, match="open to others"):
             locate(deep).start(FAST)
         assert not locate(deep).is_up()
-    finally:
-        trap.rmdir()
-        locate(deep).remove()
+        with pytest.raises(TimeoutError):
+            false_server.accept()  # it was not even asked
+    locate(deep).remove()
 
 
 def test_data_of_another_major_version_are_refused_in_one_line(cluster: Cluster) -> None:

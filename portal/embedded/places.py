@@ -119,7 +119,7 @@ def make_private_folder(path: Path, account: Account | None) -> None:
             path.mkdir(mode=0o700)
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
-            if account and os.fstat(handle).st_uid == 0 and not any(os.scandir(handle)):
+            if account and os.fstat(handle).st_uid == 0 and not os.listdir(handle):
                 os.fchown(handle, account.uid, account.gid)  # just made, by us or by one that was killed here
         finally:
             os.close(handle)
