@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-END_SECONDS = 15.0  # a request may take its ten seconds of grace, a job the end of its chunk
+END_SECONDS = 25.0  # a request may take its ten seconds of grace, a job its twenty
 LONGEST_PAUSE = 30.0  # seconds between two starts of a child that keeps failing
 STEADY = 60.0  # seconds after which a child counts as healthy again
 PR_SET_PDEATHSIG = 1
