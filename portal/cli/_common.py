@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-from flask import current_app
+from flask import current_app, has_app_context
 from flask.cli import AppGroup, ScriptInfo
 from sqlalchemy.exc import OperationalError
 
 from portal import embedded
 from portal.config import Config
+from portal.db import session
 from portal.errors import PortalError
 from portal.meters.pool import Pool
 
@@ -40,7 +41,12 @@ def _working(ctx: click.Context) -> Iterator[None]:
     try:
         if settings.embedded:
             with embedded.running(settings.data_dir):
-                yield
+                try:
+                    yield
+                finally:
+                    # Flask ends the context of a command after this, when the database has stopped.
+                    if has_app_context():
+                        session.remove()
         else:
             yield
     except PortalError as error:
