@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from portal import audit
 from portal.accounts import actions as accounts
+from portal.accounts import staff
 from portal.accounts.models import User
 from portal.audit import Actor
 from portal.db import session
@@ -59,3 +61,16 @@ def register(
 
 def _failed() -> Unavailable:
     return Unavailable("The meter could not be assigned just now; staff will assign one.", "METER_ASSIGNMENT_FAILED")
+
+
+def close_account(user_id: uuid.UUID, pool: Pool, *, actor: Actor, now: datetime) -> User:
+    """Close an account and take its meter back, in one act. What was billed stays.
+
+    Raises NotFound USER_NOT_FOUND, also for a closed one; Conflict OWN_ACCOUNT, LAST_ADMIN.
+    """
+    user = staff.get_open(user_id)
+    if user.meter_id is not None:
+        meters.unassign(user_id, pool, actor=actor, now=now)
+        session.refresh(user)
+    staff.close(user, actor=actor, now=now)
+    return user

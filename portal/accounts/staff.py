@@ -1,0 +1,83 @@
+"""What admins do with accounts: roles, and closing. The other half of closing, the meter, is in portal.registration."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import select
+
+from portal import audit
+from portal.accounts import queries, tokens
+from portal.accounts.models import User
+from portal.audit import Actor
+from portal.db import session
+from portal.errors import Conflict, NotFound
+
+
+def get_open(user_id: uuid.UUID) -> User:
+    """The user, locked, if the account is not closed. Raises NotFound USER_NOT_FOUND."""
+    user = queries.lock_user(user_id)
+    if user.closed_at is not None:
+        raise NotFound("This account is closed.", "USER_NOT_FOUND")
+    return user
+
+
+def change_role(user_id: uuid.UUID, role: str, *, actor: Actor, now: datetime) -> User:
+    """Make somebody a customer (`user`), an operator or an admin.
+
+    Raises NotFound USER_NOT_FOUND; Conflict OWN_ACCOUNT for one's own role, LAST_ADMIN, USER_HAS_METER for staff-to-be
+    who hold one.
+    """
+    _lock_admins()
+    user = get_open(user_id)
+    _check_not_self(user, actor, "change their own role")
+    if user.role == role:
+        return user
+    if user.role == "admin":
+        _check_not_last(user)
+    if user.meter_id is not None and role != "user":
+        raise Conflict(
+            f"{user.email} holds {user.meter_id}; staff hold no meters. Unassign it first.", "USER_HAS_METER"
+        )
+    before, user.role = user.role, role
+    audit.record("user.role_changed", actor, now, "user", user_id, {"before": before, "after": role})
+    session.flush()
+    return user
+
+
+def close(user: User, *, actor: Actor, now: datetime) -> None:
+    """Close an account that holds no meter. Its bills stay, its address stays taken, every log-in ends.
+
+    Raises Conflict OWN_ACCOUNT, LAST_ADMIN.
+    """
+    _lock_admins()
+    _check_not_self(user, actor, "close their own account here")
+    if user.role == "admin":
+        _check_not_last(user)
+    user.closed_at = now
+    tokens.revoke_all(user, now)
+    audit.record("user.closed", actor, now, "user", user.user_id)
+    session.flush()
+
+
+def _check_not_self(user: User, actor: Actor, what: str) -> None:
+    if user.user_id == actor.user_id:
+        raise Conflict(f"Nobody can {what}.", "OWN_ACCOUNT")
+
+
+def _check_not_last(user: User) -> None:
+    if len(_lock_admins()) < 2:
+        raise Conflict(f"{user.email} is the last admin. Make somebody else an admin first.", "LAST_ADMIN")
+
+
+def _lock_admins() -> list[uuid.UUID]:
+    """The admins with open accounts, locked in order: of two who demote each other one is first."""
+    return list(
+        session.scalars(
+            select(User.user_id)
+            .where(User.role == "admin", User.closed_at.is_(None))
+            .order_by(User.user_id)
+            .with_for_update()
+        )
+    )
