@@ -15,10 +15,10 @@ class Person:
     has_meter: bool = True
 
 
-STAFF_PASSWORD = "operator123"
+STAFF_PASSWORD = "operator123"  # noqa: S105 - printed at the start, and only on a loopback address
 ADMIN_EMAIL, ADMIN_PASSWORD = "admin@segs.com", "admin123"
 OPERATOR_EMAIL = "operator@example.com"
-CUSTOMER_PASSWORD = "monsoon mango bus"
+CUSTOMER_PASSWORD = "monsoon mango bus"  # noqa: S105
 
 # Holds the real household year.
 HOUSEHOLD = Person("Meera Joshi", "meera.joshi@example.com", "Pune-West")
@@ -38,5 +38,8 @@ PEOPLE = (
     Person("Bhavesh Patel", "bhavesh.patel@example.com", "Bangalore-West", has_meter=False),
 )
 
-# Their meters failed on the test bench, so three people still wait.
+# Leaves a bill unpaid, so that there is one overdue.
+LATE_PAYER = "rohan.deshmukh@example.com"
+
+# These failed on the test bench, so three people still wait.
 FAULTY = ("MTR-00000010", "MTR-00000011", "MTR-00000012")

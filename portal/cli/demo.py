@@ -1,0 +1,25 @@
+"""`flask demo`: people, readings and bills to try the portal with. Never in production."""
+
+from __future__ import annotations
+
+import click
+
+from portal.cli._common import DatabaseGroup, config, now
+from portal.demo import people
+from portal.demo.loader import load
+
+group = DatabaseGroup("demo", help="Invented people, for trying the portal.")
+
+
+@group.command("load", help="Bring the demo's accounts, readings and bills; what is there already stays.")
+def load_demo() -> None:
+    if config().production:
+        raise click.ClickException("PORTAL_ENV is production: there are no demo accounts here.")
+    load(config(), now())
+    print("Demo accounts:")
+    for who, email, password in (
+        ("admin", people.ADMIN_EMAIL, people.ADMIN_PASSWORD),
+        ("operator", people.OPERATOR_EMAIL, people.STAFF_PASSWORD),
+        ("customer", people.HOUSEHOLD.email, people.CUSTOMER_PASSWORD),
+    ):
+        print(f"  {who:<9} {email:<26} {password}")
