@@ -20,6 +20,7 @@ from flask import Flask, current_app
 from sqlalchemy.exc import SQLAlchemyError
 
 from portal import jobs
+from portal.billing import actions as billing
 from portal.cli._common import DatabaseCommand
 from portal.db import session
 from portal.logs import get_logger
@@ -30,6 +31,7 @@ PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 PARTITIONS_EVERY = 24 * 3600.0
 PARTITIONS_AGAIN = 60.0
+BILLS_EVERY = 600.0
 STALLED_EVERY = 30.0
 # How long a job may go on after a signal. One that needs longer is left to the next worker.
 GRACE = 20.0
@@ -49,13 +51,16 @@ def group() -> None:
 
 
 def keep_usage(app: Flask, stop: threading.Event) -> None:
-    """Recompute touched usage every second until `stop`. A fault is logged, and the same is tried again."""
-    pause, partitions_due = 0.0, 0.0
+    """Recompute touched usage every second, and let bills fall due, until `stop`. A fault is logged and tried again."""
+    pause, partitions_due, bills_due = 0.0, 0.0, 0.0
     while not stop.wait(pause):
         try:
             with app.app_context():
                 if time.monotonic() >= partitions_due:
                     partitions_due = time.monotonic() + _make_partitions()
+                if time.monotonic() >= bills_due:
+                    bills_due = time.monotonic() + BILLS_EVERY
+                    let_bills_fall_due()
                 while not stop.is_set() and refresh_chunk():
                     pass
             pause = PAUSE
@@ -70,6 +75,13 @@ def refresh_chunk() -> int:
     settled = actions.refresh_usage(CHUNK)
     session.commit()
     return settled
+
+
+def let_bills_fall_due() -> int:
+    """Bills whose due day is over in their region become overdue; gives how many."""
+    moved = billing.mark_overdue(datetime.now(UTC))
+    session.commit()
+    return moved
 
 
 def _make_partitions() -> float:

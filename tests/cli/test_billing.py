@@ -10,8 +10,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, scoped_session
 
 from portal.billing.models import Invoice
+from portal.cli import worker
 from portal.meters.models import Connection
-from tests.billing.bills import india
+from tests.billing.bills import india, run
 from tests.factories import make_holder
 
 Act = Callable[[], AbstractContextManager[scoped_session[Session]]]
@@ -67,3 +68,14 @@ def test_what_cannot_be_billed_is_one_clear_line(app: Flask) -> None:
 
 def test_overdue_counts_what_it_moves(app: Flask) -> None:
     assert app.test_cli_runner().invoke(args=["billing", "overdue"]).output == "0 bills became overdue.\n"
+
+
+def test_the_worker_lets_bills_fall_due(app: Flask, act: Act) -> None:
+    with act():
+        make_holder(since=india(2025, 8, 1))
+        run(2025, 9, now=india(2025, 10, 1))
+
+    with act():
+        assert worker.let_bills_fall_due() == 1
+    with act() as session:
+        assert session.scalars(select(Invoice.status)).one() == "overdue"
