@@ -26,7 +26,8 @@ def register_web(app: Flask) -> None:
 
     @app.before_request
     def check_token() -> None:
-        if session.is_page(request.path):
+        # An address that leads to no view does nothing: its 404 or 405 says more than a missing token.
+        if session.is_page(request.path) and request.routing_exception is None:
             csrf.protect()
 
     headers.set_up(app, app.config["PORTAL"])

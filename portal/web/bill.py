@@ -174,7 +174,7 @@ def bill_page(invoice: Invoice, lines: list[InvoiceLine], tariff_name: str, now:
         use_fact=average_note(use, len(days)),
         readings=_meters(invoice, zone),
         history=_history(invoice, zone),
-        notes=_notes(invoice),
+        notes=notes_of(invoice),
         marks=[mark["text"] for mark in invoice.marks if mark["code"] not in SAID],
         slabs=slabs,
         slab_sentence=sentence,
@@ -251,7 +251,7 @@ def _history(invoice: Invoice, zone: ZoneInfo) -> list[Event]:
     return [event for _at, event in sorted(events, key=lambda each: each[0], reverse=True)]
 
 
-def _notes(invoice: Invoice) -> list[tuple[str, str, str]]:
+def notes_of(invoice: Invoice) -> list[tuple[str, str, str]]:
     """(tone, fact, text): what whoever reads the bill must know before the lines."""
     notes = []
     if invoice.missing_hours > 0:

@@ -191,7 +191,7 @@ def slab_bar(title: str, slabs: Sequence[Slab], use: Decimal, pin_text: str, uni
         if right - left > 13:
             prices.append(Label(middle, "72", slab.price, where="p-phone"))
     x = at(use)
-    anchor = "start" if x < 15 else "end" if x > 85 else "middle"
+    anchor = "start" if x < 20 else "end" if x > 80 else "middle"
     return SlabBar(
         title,
         Rect("0", "20", _px(x), "20", MEASURED),

@@ -56,9 +56,10 @@ def usage() -> str:
 @gate(CUSTOMER)
 def bills() -> str:
     """All bills, newest first."""
+    here, at = zone(), now()
     found = billing.list_invoices(current_user.user_id, limit=PAGE, offset=offset_of_request())
-    rows = [bill_row(each, zone(), today_of(now(), zone())) for each in found.invoices]
-    why = no_bill(meters.find_open_assignment(current_user.user_id), zone(), now())
+    rows = [bill_row(each, here, today_of(at, here)) for each in found.invoices]
+    why = no_bill(meters.find_open_assignment(current_user.user_id), here, at)
     pages = pager(len(rows), found.total, offset_of_request())
     return render_template("customer/bills.html", bills=rows, pages=pages, no_bill=why)
 

@@ -18,7 +18,7 @@ from portal.meters import queries as meters
 from portal.meters.models import Assignment
 from portal.periods import Period, local_date, local_month
 from portal.web import charts, formats
-from portal.web.bill import BillRow, bill_row, is_open, month_of, state_of
+from portal.web.bill import BillRow, bill_row, is_open, state_of
 from portal.web.meter import MeterCard, meter_card
 from portal.web.use import UseChart, daily_chart, days_of_customer
 from portal.web.welcome import first_bill
