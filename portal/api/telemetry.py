@@ -344,4 +344,4 @@ def _history(meter_key: int, asked: Period, query: HistoryQuery, points: list[Us
         "resolution": query.resolution,
         "points": [point_json(point) for point in points],
     }
-    return Answer({**data}, f"{len(points)} points.")
+    return Answer({**data}, "1 point." if len(points) == 1 else f"{len(points)} points.")
