@@ -1,5 +1,6 @@
 """The embedded PostgreSQL, with real servers, real kills and real processes that start it at the same moment."""
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -56,20 +57,20 @@ def data_dir() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def template() -> Iterator[Path]:
-    """A PORTAL_DATA with a stopped database, to copy: making one takes a second or more."""
+def made() -> Iterator[Path]:
+    """A PORTAL_DATA with a stopped database, for all tests that do no lasting harm: making one takes a second."""
     folder = Path(tempfile.mkdtemp(prefix="launch-", dir="/var/tmp"))
     folder.chmod(0o755)
-    with running(folder, FAST):
+    with running(folder / "instance", FAST):
         pass
-    yield folder
+    yield folder / "instance"
     shutil.rmtree(folder)
 
 
 @pytest.fixture
-def cluster(data_dir: Path, template: Path) -> Iterator[Cluster]:
+def cluster(made: Path) -> Iterator[Cluster]:
     """A database that has been made and is stopped."""
-    cluster = copy(template, data_dir)
+    cluster = locate(made)
     yield cluster
     cluster.stop()
 
@@ -101,11 +102,6 @@ def bystander(cluster: Cluster) -> Iterator[int]:
     assert process.poll() is None, "the launcher ended a process that is not its own"
     process.kill()
     process.wait()
-
-
-def copy(template: Path, data_dir: Path) -> Cluster:
-    subprocess.run(["cp", "-a", str(template), str(data_dir)], check=True)
-    return locate(data_dir)
 
 
 def connect(cluster: Cluster) -> "psycopg.Connection[tuple[object, ...]]":
@@ -177,11 +173,11 @@ def test_settings_of_the_caller_go_over_ours(data_dir: Path) -> None:
 
 
 def test_the_last_user_out_stops_it_whoever_started_it(
-    cluster: Cluster, data_dir: Path, spawn: Callable[..., "subprocess.Popen[str]"]
+    cluster: Cluster, made: Path, spawn: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
-    command = spawn(USE, data_dir)
+    command = spawn(USE, made)
     say(command)
-    with running(data_dir):  # `make run` comes while a command is at work
+    with running(made):  # `make run` comes while a command is at work
         command.communicate("\n", timeout=20)
         assert command.returncode == 0
         assert cluster.is_up()
@@ -191,10 +187,12 @@ def test_the_last_user_out_stops_it_whoever_started_it(
 def test_stopping_leaves_nothing_to_recover(cluster: Cluster) -> None:
     cluster.start(FAST)
     cluster.stop()
-    log = (cluster.places.home / "server.log").read_text()
-    assert "not properly shut down" not in log
+    log = cluster.places.home / "server.log"
+    written = len(log.read_text())
     cluster.start(FAST)
-    assert "not properly shut down" not in (cluster.places.home / "server.log").read_text()
+    said = log.read_text()[written:]
+    assert "ready to accept connections" in said
+    assert "not properly shut down" not in said
 
 
 # --- kills ---
@@ -214,9 +212,9 @@ def test_many_starts_at_once_make_one_database(data_dir: Path, spawn: Callable[.
 
 
 def test_after_a_kill_of_the_portal_the_next_one_uses_and_stops_the_server(
-    cluster: Cluster, data_dir: Path, spawn: Callable[..., "subprocess.Popen[str]"]
+    cluster: Cluster, made: Path, spawn: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
-    portal = spawn(USE, data_dir)
+    portal = spawn(USE, made)
     say(portal)
     portal.kill()
     portal.wait()
@@ -240,7 +238,7 @@ def test_after_a_kill_of_the_server_everything_committed_is_there(cluster: Clust
         time.sleep(0.01)
     kill_server(cluster)
     assert find_processes(cluster.places.token).others
-    assert locate(cluster.places.data_dir).start(FAST)
+    assert cluster.start(FAST)
     assert client.wait(timeout=10) != 0
     assert ask(cluster, "SELECT string_agg(reading, ',') FROM kept") == "committed"
 
@@ -284,27 +282,37 @@ def test_stopping_by_a_stale_pid_file_ends_nobody_else(cluster: Cluster, bystand
 # --- places ---
 
 
-def test_a_long_path_has_its_socket_in_a_private_temporary_folder(data_dir: Path, template: Path) -> None:
-    data_dir.mkdir()
-    deep = data_dir / ("long" * 30)
-    copy(template, deep)
-    with running(deep, FAST) as url:
-        socket_dir = locate(deep).places.socket_dir
-        assert url.endswith(f"?host={socket_dir}")
-        assert len(str(socket_dir)) < 100
-        assert socket_dir.stat().st_mode & 0o777 == 0o700
-        psycopg.connect(url.replace("+psycopg", "")).close()
-    locate(deep).remove()
-    assert not socket_dir.exists()
+def test_a_long_path_has_its_socket_in_a_private_temporary_folder(made: Path) -> None:
+    with moved(made, "long" * 30) as deep:
+        with running(deep, FAST) as url:
+            socket_dir = locate(deep).places.socket_dir
+            assert url.endswith(f"?host={socket_dir}")
+            assert len(str(socket_dir)) < 100
+            assert socket_dir.stat().st_mode & 0o777 == 0o700
+            psycopg.connect(url.replace("+psycopg", "")).close()
+        socket_dir.rmdir()
 
 
 @pytest.mark.parametrize("name", ["with space", "ünï-मीटर", "quote' \" and $HOME,comma"])
-def test_any_name_of_a_folder_will_do(data_dir: Path, template: Path, name: str) -> None:
-    data_dir.mkdir()
-    copy(template, data_dir / name)
-    with running(data_dir / name, FAST) as url:
-        psycopg.connect(url.replace("+psycopg", "")).close()
-    locate(data_dir / name).remove()
+def test_any_name_of_a_folder_will_do(made: Path, name: str) -> None:
+    with moved(made, name) as data_dir:
+        cluster = locate(data_dir)
+        with running(data_dir, FAST) as url:
+            psycopg.connect(url.replace("+psycopg", "")).close()
+        assert is_gone(cluster)
+        if cluster.places.socket_dir != cluster.places.home:
+            cluster.places.socket_dir.rmdir()
+
+
+@contextlib.contextmanager
+def moved(made: Path, name: str) -> Iterator[Path]:
+    """The stopped database under another name."""
+    other = made.with_name(name)
+    made.rename(other)
+    try:
+        yield other
+    finally:
+        other.rename(made)
 
 
 def test_a_temporary_folder_that_is_open_to_others_is_refused(data_dir: Path) -> None:
@@ -326,9 +334,12 @@ def test_a_temporary_folder_that_is_open_to_others_is_refused(data_dir: Path) ->
 
 
 def test_data_of_another_major_version_are_refused_in_one_line(cluster: Cluster) -> None:
-    (cluster.places.cluster / "PG_VERSION").write_text("14\n")
+    version = cluster.places.cluster / "PG_VERSION"
+    ours = version.read_text()
+    version.write_text("14\n")
     with pytest.raises(EmbeddedError, match=r"are of PostgreSQL 14, but 1[5-9] is installed") as caught:
         cluster.start(FAST)
+    version.write_text(ours)
     assert "\n" not in str(caught.value)
 
 
