@@ -37,9 +37,7 @@ def change_role(user_id: uuid.UUID, role: str, *, actor: Actor, now: datetime) -
     if user.role == "admin":
         _check_not_last(user)
     if user.meter_id is not None and role != "user":
-        raise Conflict(
-            f"{user.email} holds {user.meter_id}; staff hold no meters. Unassign it first.", "USER_HAS_METER"
-        )
+        raise Conflict(f"{user.email} holds {user.meter_id}; staff hold none. Unassign it first.", "USER_HAS_METER")
     before, user.role = user.role, role
     audit.record("user.role_changed", actor, now, "user", user_id, {"before": before, "after": role})
     session.flush()

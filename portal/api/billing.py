@@ -24,7 +24,7 @@ from portal.api.bill_presenters import (
 )
 from portal.api.blueprint import Answer, ApiBlueprint
 from portal.api.caller import actor, config, now, user
-from portal.api.fields import Body, Day, Instant, Paging, RegionName, Text
+from portal.api.fields import Body, Day, Instant, Integer, Paging, RegionName, Text
 from portal.api.ids import find_uuid
 from portal.api.jobs import JobAnswer
 from portal.api.presenters import PaginationJson, job_json, pagination_json
@@ -67,8 +67,8 @@ class DisputeBody(Body):
 class GenerateBody(Body):
     """Which month to bill, of everybody or of a region."""
 
-    year: int = Field(ge=2000, le=2100)
-    month: int = Field(ge=1, le=12)
+    year: Integer = Field(ge=2000, le=2100)
+    month: Integer = Field(ge=1, le=12)
     region: RegionName | None = None
 
 

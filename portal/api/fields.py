@@ -38,6 +38,15 @@ def _whole(value: object) -> object:
     return value
 
 
+def _integer(value: object) -> object:
+    # JSON knows numbers only: 12.0 and 1.2e1 are the integer 12, as JSON Schema has it too.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Integer = Annotated[int, BeforeValidator(_integer)]
+"""A whole number of a body."""
+Count = Annotated[int, Field(ge=1, le=100_000_000), BeforeValidator(_integer)]
+"""How many, at least one. The bounds stand first: behind a validator they are lost from the document."""
 Whole = Annotated[int, BeforeValidator(_whole)]
 """A whole number of a query: digits only."""
 

@@ -12,7 +12,7 @@ from portal.accounts import queries as accounts
 from portal.api.blueprint import Answer, ApiBlueprint
 from portal.api.caller import actor, now, pool, user
 from portal.api.errors import BadRequest
-from portal.api.fields import Body, MeterId, Paging, RegionName, Text, Uuid
+from portal.api.fields import Body, Count, MeterId, Paging, RegionName, Text, Uuid
 from portal.api.ids import get_user_id
 from portal.api.jobs import JobAnswer
 from portal.api.presenters import (
@@ -78,7 +78,7 @@ class BulkBody(Body):
     """Whom to serve: all who wait, those of a region, the first `limit` of them; or only to show what would be done."""
 
     region: RegionName | None = None
-    limit: int | None = Field(default=None, ge=1, le=100_000_000)
+    limit: Count | None = None
     dry_run: bool = Field(default=False, alias="dryRun")
 
 
