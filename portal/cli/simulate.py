@@ -46,6 +46,8 @@ KEY_FILE = "simulator_key"
 LOOK_EVERY = 2.0
 LONGEST_PAUSE = 10.0
 GIVE_UP = 120.0
+# A simulator that was away this long goes on where it was.
+CATCH_UP = timedelta(minutes=10)
 _MINUTE = timedelta(minutes=1)
 _TEN_SECONDS = timedelta(seconds=10)
 _HALF_HOUR = timedelta(minutes=30)
@@ -63,9 +65,9 @@ _DAY = timedelta(days=1)
 @click.option(
     "--backfill",
     type=click.IntRange(0, 800),
-    default=62,
+    default=0,
     show_default=True,
-    help="With --live: how many days back a meter is served that has told nothing since it was assigned.",
+    help="With --live: how many days back the first readings of a meter may lie; minutes without it.",
 )
 @click.option("--url", help="The portal; else the one on HOST and PORT.")
 @click.option("--key", envvar="PORTAL_INGEST_KEY", help="An ingestion key; else one of the simulator's own.")
@@ -268,11 +270,15 @@ class Live:
         self._served = served
 
     def _begin(self, meter_key: int, assigned_at: datetime) -> datetime:
-        """Where a meter's last reading ended; else where it was assigned, but no further back than asked for."""
+        """Where a meter's last reading ended or it was assigned, but no further back than asked for.
+
+        Time that is gone belongs to whoever has readings of it: files may still come for it.
+        """
+        begins = [assigned_at, now() - max(self._backfill, CATCH_UP)]
         latest = queries.find_latest(meter_key, Period(assigned_at))
         if latest.read_at is not None and latest.interval_seconds is not None:
-            return latest.read_at + timedelta(seconds=latest.interval_seconds)
-        return max(_ceil(assigned_at, timedelta(seconds=1)), _ceil(now() - self._backfill, _HALF_HOUR))
+            begins.append(latest.read_at + timedelta(seconds=latest.interval_seconds))
+        return _ceil(max(begins), timedelta(seconds=1))
 
     def _due(self, instant: datetime) -> Iterator[Row]:
         """The intervals that have ended since the last look."""
