@@ -116,9 +116,10 @@ def _confirm(password: str, confirmation: str, field: str) -> None:
 
 
 def _redeem(email: str, purpose: str, code: str, *, secret: str, now: datetime) -> User | None:
+    # Whoever asks: the one row that a counted try writes does not show beside this.
+    _work_for_nothing(now)
     user = _find_open(email)
     if user is None:
-        _work_for_nothing(now)
         return None
     return user if codes.redeem_code(user, purpose, code, secret=secret, now=now) else None
 

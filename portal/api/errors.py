@@ -17,6 +17,7 @@ from portal.limits import TooMany
 from portal.logs import get_logger
 
 DOCUMENT = "/openapi.json"
+READ_AWAY = 64 * 1024 * 1024
 
 
 class BadRequest(PortalError):
@@ -143,9 +144,22 @@ def _of_fault(error: Exception) -> Response:
     return failure(500, "INTERNAL_ERROR", "Something failed on our side. Nothing was changed.")
 
 
+def _read_away() -> None:
+    """Take what is left of the body, within reason.
+
+    A server that answers in the middle of a body and hangs up looks like a broken line to the sender, who never reads
+    the answer. Only where the server marks the end of the body itself; elsewhere such a read could wait forever.
+    """
+    if request.environ.get("wsgi.input_terminated"):
+        left = READ_AWAY
+        while left > 0 and (chunk := request.environ["wsgi.input"].read(min(left, 65_536))):
+            left -= len(chunk)
+
+
 def answer_error(error: Exception) -> Response:
     """The envelope for whatever went wrong; what the request had begun is taken back."""
     session.rollback()
+    _read_away()
     if isinstance(error, PortalError):
         return _of_refusal(error)
     if isinstance(error, HTTPException):
