@@ -26,7 +26,7 @@ from portal.api.blueprint import Answer, ApiBlueprint
 from portal.api.caller import actor, config, now, user
 from portal.api.fields import Body, Day, Instant, Integer, Paging, RegionName, Text
 from portal.api.ids import find_uuid
-from portal.api.jobs import JobAnswer
+from portal.api.jobs import JobAnswer, get_job
 from portal.api.presenters import PaginationJson, job_json, pagination_json
 from portal.billing import actions, estimates, queries
 from portal.billing.models import Invoice
@@ -37,6 +37,7 @@ from portal.jobs import billing_run
 
 api = ApiBlueprint("billing", tag="Billing")
 
+RUNS = "/api/v1/billing/operator/jobs"
 AT_ONCE = 1_000
 """How many bills a run makes before it answers; more are a job."""
 
@@ -181,7 +182,7 @@ def generate_monthly(body: GenerateBody) -> Answer:
     if due > AT_ONCE:
         args = billing_run.arguments(body.year, body.month, body.region, actor=actor())
         job = jobs.start(billing_run.KIND, args, total=due, created_by=user().user_id, now=now())
-        return Answer({"job": job_json(job)}, f"{due} bills are due. A job makes them.", status=202)
+        return Answer({"job": job_json(job, RUNS)}, f"{due} bills are due. A job makes them.", status=202)
     # Committed chunk by chunk: a bill that was made keeps its number, whatever happens to this call.
     result = actions.generate_month(
         body.year, body.month, body.region, actor=actor(), now=now(), due_days=config().bill_due_days,
@@ -189,3 +190,15 @@ def generate_monthly(body: GenerateBody) -> Answer:
     )  # fmt: skip
     message = f"{result.success} bills made, {result.failed} failed."
     return Answer(billing_run.run_json(body.year, body.month, body.region, result), message)
+
+
+@api.get(
+    "/billing/operator/jobs/<job_id>", gate=OPERATOR, answer=JobAnswer, errors={404: ("JOB_NOT_FOUND",)},
+    summary="How far a billing run is",
+)  # fmt: skip
+def show_run(job_id: str) -> Answer:
+    """A billing run only: operators may start one, and the jobs of admins are not theirs to see."""
+    job = get_job(job_id)
+    if job.kind != billing_run.KIND:
+        raise NotFound("There is no billing run with this id.", "JOB_NOT_FOUND")
+    return Answer({"job": job_json(job, RUNS)}, f"The run is {job.status}.")

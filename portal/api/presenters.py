@@ -260,15 +260,15 @@ class JobJson(TypedDict):
     result: NotRequired[dict[str, Any]]
 
 
-def job_json(job: Job) -> JobJson:
-    """A job and how far it is."""
+def job_json(job: Job, path: str = "/api/v1/admin/jobs") -> JobJson:
+    """A job and how far it is; `path` is where whoever asks may ask again."""
     shown: JobJson = {
         "job_id": str(job.job_id),
         "kind": job.kind,
         "status": job.status,
         "done": job.done,
         "total": job.total,
-        "status_url": f"/api/v1/admin/jobs/{job.job_id}",
+        "status_url": f"{path}/{job.job_id}",
     }
     if job.result is not None:
         shown["result"] = job.result

@@ -50,6 +50,7 @@ ROUTES = {
     "PUT /billing/invoices/<invoice_id>/paid": STAFF,
     "POST /billing/invoices/<invoice_id>/dispute": SIGNED_IN,
     "POST /billing/operator/generate-monthly": STAFF,
+    "GET /billing/operator/jobs/<job_id>": STAFF,
     "GET /admin/jobs/<job_id>": ADMIN,
     "GET /admin/jobs/<job_id>/csv": ADMIN,
 }

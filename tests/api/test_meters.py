@@ -193,6 +193,7 @@ def test_more_than_a_thousand_are_a_job_that_answers_with_the_same_summary(app, 
     assert len(rows) == 1003
     assert sum(1 for row in rows if row["meter_id"]) == 1001
     assert len({row["meter_id"] for row in rows if row["meter_id"]}) == 1001
+    assert as_admin.get(f"/billing/operator/jobs/{job['job_id']}", 404)["code"] == "JOB_NOT_FOUND"
     stats = as_admin.get("/admin/meters/stats")["data"]["stats"]
     assert stats["users_with_meters"] == 1001
     assert stats["meters_by_region"][0]["region"] == "Pune-West"
