@@ -132,6 +132,8 @@ def _cycle(
 
 
 def _used_note(its: Estimate, use: UseChart | None, zone: ZoneInfo) -> str:
+    if its.consumption_to_date_kwh == 0 and its.confidence_level == "low":
+        return _("nothing has come in yet")
     notes = []
     if use and use.estimated > 0:
         notes.append(_("%(kwh)s of it estimated", kwh=formats.kwh(use.estimated, 1)))
