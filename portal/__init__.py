@@ -19,11 +19,12 @@ def create_app(config: Config) -> Flask:
     from portal.api import register_api
     from portal.db import db
     from portal.gates import check_every_route
-    from portal.settings import MIGRATIONS, flask_settings
+    from portal.settings import MIGRATIONS, flask_settings, trust_proxies
     from portal.web import register_web
 
     app = Flask(__name__, template_folder="../templates", static_folder="../static")
     app.config.update(flask_settings(config), PORTAL=config)
+    trust_proxies(app, config.trusted_proxies)
     logs.set_up(app)
     db.init_app(app)
     Migrate(app, db, directory=str(MIGRATIONS), compare_type=True)

@@ -6,6 +6,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
 from portal.config import Config
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
@@ -35,3 +38,9 @@ def flask_settings(config: Config) -> dict[str, Any]:
         "BABEL_DEFAULT_TIMEZONE": "Asia/Kolkata",
         "RATELIMIT_ENABLED": config.ratelimit_enabled,
     }
+
+
+def trust_proxies(app: Flask, count: int) -> None:
+    """Believe so many reverse proxies about the address and scheme of callers; without one, anybody could claim any."""
+    if count:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count)  # type: ignore[method-assign]

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from portal import limits
+from portal.settings import trust_proxies
 from tests.factories import PASSWORD, make_user
 
 
@@ -90,3 +91,26 @@ def test_the_switch_turns_them_off(app, visitor, monkeypatch):
     monkeypatch.setitem(app.config, "RATELIMIT_ENABLED", False)
     for _ in range(limits.LOGIN_ACCOUNT.times + 2):
         log_in(visitor, 401)
+
+
+def spend_log_ins(visitor, first: int, count: int) -> None:
+    for number in range(first, first + count):
+        visitor.raw(
+            "POST", "/auth/login", {"email": "asha@example.com", "password": "x"},
+            headers={"X-Forwarded-For": f"198.51.100.{number}"},
+        )  # fmt: skip
+
+
+def test_a_forwarded_address_is_believed_only_where_a_proxy_is_configured(app, visitor, monkeypatch):
+    spend_log_ins(visitor, 1, limits.LOGIN_ACCOUNT.times)
+    visitor.post("/auth/login", {"email": "asha@example.com", "password": "x"}, 429)
+    behind_proxy = {"X-Forwarded-For": "203.0.113.9, 198.51.100.77"}
+    body = {"email": "asha@example.com", "password": "x"}
+    visitor.post("/auth/login", body, 429, headers=behind_proxy)
+    monkeypatch.setattr(app, "wsgi_app", app.wsgi_app)
+    trust_proxies(app, 1)
+    visitor.post("/auth/login", body, 401, headers=behind_proxy)
+    with_other_claim = {"X-Forwarded-For": "203.0.113.10, 198.51.100.77"}
+    for _ in range(limits.LOGIN_ACCOUNT.times - 1):
+        visitor.post("/auth/login", body, 401, headers=with_other_claim)
+    visitor.post("/auth/login", body, 429, headers=with_other_claim)
