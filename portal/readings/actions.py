@@ -1,7 +1,7 @@
 """Taking readings in. Callers commit.
 
 What is acknowledged was stored in the transaction that the caller commits before it answers (promise 10). A row that
-cannot be taken costs only itself. Which of several values is in force: see the docstring of `rules`.
+cannot be taken costs only itself. Which of several values is in force: see the docstring of `versions`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from portal.meters import actions as meters
 from portal.readings import incoming, rules, staging
 from portal.readings.incoming import Row, Unreadable
 from portal.readings.partitions import make_partitions
-from portal.readings.rules import History, Key, Refused, Told
+from portal.readings.rules import Key, Refused, Told
 from portal.readings.usage import refresh_meter, refresh_usage
+from portal.readings.versions import History
 
 __all__ = ["Rejected", "StoreResult", "make_partitions", "refresh_meter", "refresh_usage", "store"]
 

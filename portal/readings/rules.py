@@ -1,21 +1,8 @@
-"""Which readings can be taken, what counts as the same, and which value is in force: pure decisions, no database.
-
-One meter, kind and instant is one key, and has one value in force. What decides when several values are told for it:
-
-1. the same value (with the same interval and quality) is a duplicate, whoever sends it, however often;
-2. where both carry the sender's `seq`, the higher one is in force, in whatever order they come;
-3. otherwise the later arrival is in force, but for a value that was told before and replaced since: that is an old
-   batch sent again, and stays replaced. A sender who means to go back to an earlier value says so with a higher `seq`,
-   or with another `readingId` than the first time.
-
-Values that are not in force stay on record. So the same batch, or all batches of a year, sent again in any order,
-change nothing (promise 4).
-"""
+"""Which readings can be taken, and what they tell: pure decisions, no database."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -245,61 +232,6 @@ def check_meter(told: Told, status: str, commissioned_at: datetime | None) -> Re
             f"{meter_id(told.meter_key)} was commissioned after this time. The row is held for staff.",
         )
     return None
-
-
-class Version(NamedTuple):
-    """A value on record: its number for its key, what was told, by whom and when."""
-
-    number: int
-    told: Told
-    source: str
-    received_at: datetime
-
-
-class History:
-    """All that was told for one key: the version in force and those that are not."""
-
-    def __init__(self, current: Version, past: Iterable[Version]) -> None:
-        self.current = current
-        self.past = list(past)
-        self.added: list[Version] = []
-        """Versions that came to the past in this act."""
-        self.changed = False
-        """True when what is in force, or its `seq`, is not what it was."""
-        self._top = max([current.number, *(each.number for each in self.past)])
-
-    def hear(self, told: Told, source: str, now: datetime) -> bool:
-        """Take in one more; True if it tells something new. The docstring of the module says what decides."""
-        current = self.current.told
-        if told.same_as(current):
-            if told.seq is not None and (current.seq is None or told.seq > current.seq):
-                self.current = self.current._replace(told=current._replace(seq=told.seq))
-                self.changed = True
-            return False
-        ordered = told.seq is not None and current.seq is not None and told.seq != current.seq
-        newer = ordered and told.seq > current.seq  # type: ignore[operator]
-        if not newer and any(self._is_replay(told, each.told, ordered=ordered) for each in self.past):
-            return False
-        self._top += 1
-        if ordered and not newer:
-            self._keep(Version(self._top, told, source, now))
-            return True
-        self._keep(self.current)
-        # Who tells no seq is later than all that is known.
-        seq = current.seq if told.seq is None else told.seq
-        self.current = Version(self._top, told._replace(seq=seq), source, now)
-        self.changed = True
-        return True
-
-    def _keep(self, version: Version) -> None:
-        self.past.append(version)
-        self.added.append(version)
-
-    @staticmethod
-    def _is_replay(told: Told, past: Told, *, ordered: bool) -> bool:
-        if not told.same_as(past):
-            return False
-        return ordered or None in (told.reading_id, past.reading_id) or told.reading_id == past.reading_id
 
 
 def half_hours_of(told: Told) -> tuple[datetime, ...]:

@@ -17,7 +17,8 @@ from sqlalchemy import Row, text
 
 from portal.db import session
 from portal.readings.models import Kind
-from portal.readings.rules import Told, Version, half_hours_of
+from portal.readings.rules import Told, half_hours_of
+from portal.readings.versions import Version
 
 # Intervals longer than this (seconds) lie in more half hours than those in which they begin and end.
 LONG = 3_600

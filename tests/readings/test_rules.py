@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from portal.readings.models import Kind, Quality
-from portal.readings.rules import History, Limits, Refused, Told, Version, check, half_hours_of
+from portal.readings.rules import Limits, Refused, Told, check, half_hours_of
 from tests.factories import NOW
 from tests.readings.feed import row
 
@@ -126,53 +123,3 @@ def test_half_hours_that_an_interval_touches() -> None:
     assert halves(15, 900) == [0]
     assert halves(20, 900) == [0, 30]
     assert halves(-15, 1800) == [30, 0]
-
-
-def told(value: str, seq: int | None = None, reading_id: str | None = None) -> Told:
-    return Told(0, 13, Kind.IMPORT, NOW, 900, Decimal(value), 0, seq, reading_id, None)
-
-
-def outcome(*values: Told) -> tuple[str, list[str]]:
-    """What is in force at the end, and what is on record beside."""
-    history = History(Version(1, values[0], "test", NOW), [])
-    for each in values[1:]:
-        history.hear(each, "test", NOW)
-    numbers = [each.number for each in [history.current, *history.past]]
-    assert len(numbers) == len(set(numbers))
-    assert history.added == history.past
-    return str(history.current.told.value), sorted(str(each.told.value) for each in history.past)
-
-
-@pytest.mark.promise(4)
-def test_a_correction_replaces_and_is_not_undone_by_a_replay() -> None:
-    assert outcome(told("1"), told("2")) == ("2", ["1"])
-    assert outcome(told("1"), told("2"), told("1")) == ("2", ["1"])
-    assert outcome(told("1"), told("2"), told("1"), told("2"), told("1")) == ("2", ["1"])
-
-
-@pytest.mark.promise(4)
-def test_going_back_on_purpose_needs_a_sign() -> None:
-    assert outcome(told("1", seq=1), told("2", seq=2), told("1", seq=3)) == ("1", ["1", "2"])
-    first, second, third = told("1", None, "a"), told("2", None, "b"), told("1", None, "c")
-    assert outcome(first, second, third) == ("1", ["1", "2"])
-    assert outcome(first, second, third, first, second, third) == ("1", ["1", "2"])
-
-
-@pytest.mark.promise(4)
-def test_with_seq_the_order_of_arrival_does_not_matter() -> None:
-    values = [told("1", 1), told("2", 2), told("3", 3), told("2", 4)]
-    for order in itertools.permutations(values):
-        assert outcome(*order)[0] == "2", order
-
-
-@pytest.mark.promise(4)
-def test_a_duplicate_with_a_higher_seq_holds_off_older_values() -> None:
-    assert outcome(told("1", 5), told("1", 9), told("2", 7)) == ("1", ["2"])
-    assert outcome(told("2", 7), told("1", 9), told("1", 5))[0] == "1"
-
-
-@pytest.mark.promise(4)
-@given(st.lists(st.tuples(st.integers(0, 3), st.none() | st.integers(0, 3)), min_size=1, max_size=8))
-def test_the_same_again_changes_nothing(pairs: list[tuple[int, int | None]]) -> None:
-    values = [told(str(value), seq) for value, seq in pairs]
-    assert outcome(*values, *values) == outcome(*values)
