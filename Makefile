@@ -30,7 +30,7 @@ bench: $(VENV)/.dev
 	@$(BIN)/python -m tests.bench
 
 soak: $(VENV)/.dev
-	@$(BIN)/python -m pytest -q -s tests/soak/run.py
+	@$(BIN)/python -m tests.soak
 
 # The lock: versions and hashes, no addresses.
 lock: $(VENV)/.uv
