@@ -16,13 +16,10 @@ from portal.accounts.queries import zone_of
 from portal.billing import proof
 from portal.billing.drafting import MeterUse
 from portal.billing.models import Invoice, InvoiceLine
-from portal.money import round_whole
 from portal.periods import Period, local_date
-from portal.tariffs.charges import pick_schedule
-from portal.tariffs.fraction import BillableUse, month_fraction, scaled_limit
 from portal.tariffs.queries import Catalogue
-from portal.tariffs.terms import Energy
 from portal.web import charts, formats, words
+from portal.web.slabs import slabs_of
 from portal.web.staff import Event
 from portal.web.use import UseChart, average_note, daily_chart, days_of_customer
 
@@ -147,7 +144,7 @@ def bill_page(invoice: Invoice, lines: list[InvoiceLine], tariff_name: str, now:
     use = daily_chart(_("Use each day in %(month)s, in kWh", month=month), days)
     state, tone = state_of(invoice, local_date(now, zone))
     catalogue = Catalogue()
-    slabs, sentence = _slabs(invoice, catalogue)
+    slabs, sentence = slabs_of(invoice, catalogue)
     return BillPage(
         title=_("Bill for %(month)s", month=month),
         subtitle=_(
@@ -274,55 +271,6 @@ def notes_of(invoice: Invoice) -> list[tuple[str, str, str]]:
             )
         )
     return notes
-
-
-def _slabs(invoice: Invoice, catalogue: Catalogue) -> tuple[charts.SlabBar | None, str]:
-    """The slab bar, where one version with telescopic slabs priced the whole bill; else the lines tell it alone."""
-    stored = invoice.computed_from
-    known = {version.version: version for version in catalogue.versions(invoice.tariff_code)}
-    if len(stored["versions"]) != 1:
-        return None, ""
-    version, use = known[stored["versions"][0]["version"]], msgspec.convert(stored["use"], BillableUse)
-    charge = next((each for each in version.charges if isinstance(each, Energy)), None)
-    if charge is None or not charge.telescopic:
-        return None, ""
-    fraction = month_fraction(version, use)
-    slabs, lower = [], ZERO
-    for slab in pick_schedule(charge, version, use, fraction).slabs:
-        upper = None if slab.upto is None else scaled_limit(version, slab.upto, fraction)
-        slabs.append((lower, upper, slab.rate))
-        lower = upper if upper is not None else lower
-    if len(slabs) < 2:
-        return None, ""
-    pin = _("You used %(kwh)s", kwh=formats.kwh(use.kwh))
-    drawn = [charts.Slab(low, high, formats.rate(rate)) for low, high, rate in slabs]
-    return charts.slab_bar(_slab_sentence(slabs, use.kwh), drawn, use.kwh, pin, "kWh"), _slab_sentence(slabs, use.kwh)
-
-
-def _slab_sentence(slabs: list[tuple[Decimal, Decimal | None, Decimal]], used: Decimal) -> str:
-    """What is left of the slab that the use ended in."""
-    number = next(n for n, (_low, high, _rate) in enumerate(slabs) if high is None or used <= high)
-    low, high, rate = slabs[number]
-    if high is None:
-        return _(
-            "%(kwh)s lie in the highest slab, at %(rate)s a kWh.",
-            kwh=formats.kwh(max(ZERO, used - low)),
-            rate=formats.rate(rate),
-        )
-    left, size = high - used, round_whole(high - low)
-    text = _(
-        "Slab %(number)s is used to %(used)s of its %(size)s kWh. Another %(left)s would have been at %(rate)s",
-        number=number + 1,
-        used=formats.number(max(ZERO, used - low), 3),
-        size=formats.number(size),
-        left=formats.kwh(left),
-        rate=formats.rate(rate),
-    )
-    if number + 1 < len(slabs):
-        return _(
-            "%(sentence)s; after that each kWh costs %(rate)s.", sentence=text, rate=formats.rate(slabs[number + 1][2])
-        )
-    return text + "."
 
 
 def _proof(invoice: Invoice, lines: list[InvoiceLine], catalogue: Catalogue) -> tuple[str, str, str]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 
+LEAST = Decimal("0.05")  # kWh: an axis never ends below it, so that its labels stay short
 TOP = 14  # room above the highest grid line for its label
 BOTTOM = 24  # room under the base line for the ticks
 
@@ -101,7 +102,7 @@ def axis_text(value: Decimal) -> str:
 
 def bar_chart(title: str, bars: Sequence[Bar], unit: str, *, height: int = 190) -> BarChart:
     """Bars over equal slots. The unit stands on the top label only; the title is the sentence that is read out."""
-    top, step = nice_top(max((bar.value for bar in bars), default=Decimal(0)))
+    top, step = nice_top(max((bar.value for bar in bars), default=Decimal(0)).max(LEAST))
     base = height - BOTTOM
     room = base - TOP
     slot = 100 / max(1, len(bars))

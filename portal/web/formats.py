@@ -86,6 +86,11 @@ def short_day(value: date) -> str:
     return format_date(value, "d MMM", locale=LOCALE)
 
 
+def day_of_month(value: date) -> str:
+    """27 November."""
+    return format_date(value, "d MMMM", locale=LOCALE)
+
+
 def weekday(value: date) -> str:
     """Friday 27 November 2026."""
     return format_date(value, "EEEE d MMMM y", locale=LOCALE)

@@ -19,6 +19,7 @@ from portal.meters.models import Assignment
 from portal.periods import Period, local_date, local_month
 from portal.web import charts, formats
 from portal.web.bill import BillRow, bill_row, is_open, state_of
+from portal.web.compare import Comparison, compare
 from portal.web.meter import MeterCard, meter_card
 from portal.web.use import UseChart, daily_chart, days_of_customer
 from portal.web.welcome import first_bill
@@ -77,6 +78,7 @@ class HomePage:
     meter: MeterCard
     bills: list[BillRow]
     no_bill: str
+    comparison: Comparison | None
 
 
 def home_page(user: User, zone: ZoneInfo, now: datetime) -> HomePage:
@@ -107,6 +109,7 @@ def home_page(user: User, zone: ZoneInfo, now: datetime) -> HomePage:
         meter=meter_card(user, open_row, zone, now),
         bills=[bill_row(each, zone, today) for each in newest],
         no_bill=no_bill(open_row, zone, now),
+        comparison=compare(user, month, zone, now),
     )
 
 

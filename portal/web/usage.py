@@ -111,7 +111,8 @@ def _year(user_id: uuid.UUID, on: date, today: date, zone: ZoneInfo, now: dateti
         month = months.setdefault(each.day.month, Day(each.day.replace(day=1)))
         month.kwh += each.kwh
         month.estimated += each.estimated
-        month.covered += each.covered
+        # What of today has not come yet is late, not missing.
+        month.covered += each.covered if each.day != today else each.expected
         month.expected += each.expected
     use = _monthly_chart(list(months.values()), today)
     best = max(months.values(), key=lambda each: each.kwh)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -77,6 +77,14 @@ def days_of_customer(user_id: uuid.UUID, period: Period, zone: ZoneInfo, now: da
             day.covered += used.covered_seconds
             day.expected += used.expected_seconds
     return list(days.values())
+
+
+def is_whole(days: Sequence[Day], length: timedelta) -> bool:
+    """True if readings were due for all of this time, and nineteen twentieths of them came: fit to be compared."""
+    seconds = int(length.total_seconds())
+    return (
+        sum(day.expected for day in days) >= seconds - TOLERANCE and sum(day.covered for day in days) >= seconds * 0.95
+    )
 
 
 def daily_chart(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -223,3 +223,25 @@ def test_home_costs_the_same_number_of_queries_with_twice_the_bills(
     assert (queries_of("/home"), queries_of("/bills")) == before
     assert before[0] <= 40
     assert before[1] <= 12
+
+
+def test_this_month_is_compared_with_as_much_of_the_last_one(app: Flask, act: Callable, config: Config) -> None:
+    with act():
+        user = make_holder(email="less@example.com", since=SINCE)
+        give_readings(user.meter_id, india(2026, 10, 1), india(2026, 11, 1), config, kwh="0.3")
+        give_readings(user.meter_id, india(2026, 11, 1), NOW, config, kwh="0.25")
+    page = Browser(app.test_client()).log_in("less@example.com").get("/home")
+    # 14½ days of 48 half hours: 208.8 kWh then, 174.0 now.
+    assert "Compared with October" in page.plain
+    assert "You used 34.8 kWh less than in 1–15 October 2026." in page.plain.replace("\u00a0", " ")
+    assert "p-kind-compare" in page.text
+
+
+@pytest.mark.parametrize("begin", [india(2026, 10, 2), india(2026, 11, 14)])
+def test_nothing_is_compared_with_a_month_that_is_not_whole(
+    app: Flask, act: Callable, config: Config, begin: datetime
+) -> None:
+    with act():
+        user = make_holder(email="new@example.com", since=begin)
+        give_readings(user.meter_id, begin, NOW, config)
+    assert "Compared with" not in Browser(app.test_client()).log_in("new@example.com").get("/home").plain
