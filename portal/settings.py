@@ -24,6 +24,8 @@ def flask_settings(config: Config) -> dict[str, Any]:
             # Instants come back in UTC, whatever the server's own zone is (promise 8). Compiling a statement over
             # many partitions takes a hundred times as long as running it, so no JIT.
             "connect_args": {"options": "-c timezone=UTC -c statement_timeout=60000 -c jit=off", "connect_timeout": 5},
+            # What people typed does not belong in a log.
+            "hide_parameters": True,
             "pool_size": 10,
             "max_overflow": 10,
         },
