@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Flask, request
+from flask import Flask, abort, request
 from flask_babel import Babel
 from flask_wtf import CSRFProtect
 
@@ -23,6 +23,12 @@ def register_web(app: Flask) -> None:
     # Checked by hand below: the default hook would ask programs for a token too, and `/api/` opens to no cookie.
     app.config["WTF_CSRF_CHECK_DEFAULT"] = False
     csrf.init_app(app)
+
+    @app.before_request
+    def refuse_nul() -> None:
+        # No name, address or search has one, and PostgreSQL keeps none in its texts.
+        if session.is_page(request.path) and any("\0" in text for text in request.values.values()):
+            abort(400)
 
     @app.before_request
     def check_token() -> None:

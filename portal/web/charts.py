@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 
-LEAST = Decimal("0.05")  # kWh: an axis never ends below it, so that its labels stay short
+LEAST = Decimal("0.1")  # kWh: an axis never ends below it, so that its labels stay short
 TOP = 14  # room above the highest grid line for its label
 BOTTOM = 24  # room under the base line for the ticks
 

@@ -131,3 +131,17 @@ def test_a_password_can_be_shown(visitor: Callable[..., Visitor]) -> None:
     expect(field).to_have_attribute("type", "password")
     without = visitor(script=False).go("/login")
     expect(without.get_by_role("button", name="Show")).to_have_count(0)
+
+
+def test_the_dashboard_counts_on_by_itself(visitor: Callable[..., Visitor], act: Callable, config: Config) -> None:
+    with act():
+        make_world(config)
+    staff = visitor()
+    staff.page.clock.install()
+    page = staff.log_in("meera@example.com").page
+    expect(page.locator("#numbers")).to_contain_text("2 wait for one")
+    with act():
+        make_user(name="Leela Fernandes", email="leela@example.com", now=now())
+    page.clock.fast_forward(16_000)
+    expect(page.locator("#numbers")).to_contain_text("3 wait for one")
+    expect(page.locator("#regions")).to_have_count(1)

@@ -232,3 +232,18 @@ def test_a_fault_shows_nothing_of_its_inside(app: Flask, customer: Browser, monk
 def test_a_session_that_ended_moves_the_whole_page_to_log_in_not_the_part(nobody: Browser) -> None:
     answer = nobody.client.get("/home", headers={"HX-Request": "true"})
     assert (answer.status_code, answer.headers["HX-Redirect"]) == (401, "/login")
+
+
+def test_a_character_that_no_text_has_is_refused(nobody: Browser, holder: User) -> None:
+    nobody.get("/login")
+    assert Page(nobody.post("/login", 400, email="a\0b@example.com", password="x").text).faults() == []
+    nobody.get("/login?next=%00", 400)
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", 'O\'Brien & "Sons"', "अनिता कुलकर्णी"])
+def test_a_name_is_shown_as_it_was_typed_and_is_never_markup(nobody: Browser, name: str) -> None:
+    nobody.get("/register")
+    nobody.post("/register", **(KAVITA | {"name": name}))
+    page = nobody.get("/home")
+    assert name in page.plain
+    assert "<script>alert" not in page.text
