@@ -104,6 +104,9 @@ def test_characters_that_no_text_can_hold_are_refused(visitor, text):
     sent = f'{{"name": "Asha {text}", "email": "asha@example.com"}}'
     error = visitor.post("/auth/register", status=422, data=sent, content_type="application/json")
     assert [each["field"] for each in error["details"]] == ["name"]
+    sent = f'{{"email": "{text}", "password": "{text}"}}'
+    error = visitor.post(LOGIN, status=422, data=sent, content_type="application/json")
+    assert sorted(each["field"] for each in error["details"]) == ["email", "password"]
     for key in (f'{{"{text}": 1}}', f'{{"name": {{"{text}": [1]}}}}'):
         visitor.post("/auth/register", status=422, data=key, content_type="application/json")
 

@@ -199,6 +199,17 @@ def test_more_than_a_thousand_are_a_job_that_answers_with_the_same_summary(app, 
     assert stats["meters_by_region"][0]["region"] == "Pune-West"
 
 
+@pytest.mark.usefixtures("crowd")
+def test_a_job_takes_up_everybody_once_though_most_cannot_be_served(app, as_admin, monkeypatch):
+    monkeypatch.setitem(app.config, "PORTAL", replace(app.config["PORTAL"], meter_last=1))
+    job = as_admin.post("/admin/meters/bulk-assign", status=202)["data"]["job"]
+    run_job(app, job["job_id"])
+    result = as_admin.get(f"/admin/jobs/{job['job_id']}")["data"]["job"]["result"]
+    assert result["summary"] == {"success": 1, "failed": 1002, "total": 1003}
+    assert len(result["failed_assignments"]) == 1000
+    assert len({each["user_id"] for each in result["failed_assignments"]}) == 1000
+
+
 @pytest.mark.promise(10)
 @pytest.mark.usefixtures("crowd")
 def test_a_job_that_was_killed_goes_on_where_it_was(app, as_admin, monkeypatch):

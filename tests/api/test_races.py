@@ -115,7 +115,7 @@ def test_a_refresh_token_used_ten_times_at_once_gives_one_pair_and_ends_the_fami
         assert session.scalar(text("SELECT count(*) FROM tokens WHERE revoked_at IS NULL")) == 0
 
 
-def test_guesses_at_once_are_counted_one_by_one(app, act):
+def test_guesses_at_once_are_counted_one_by_one(app, act, monkeypatch):
     from portal.accounts import codes
 
     with act():
@@ -124,7 +124,16 @@ def test_guesses_at_once_are_counted_one_by_one(app, act):
 
         plain = codes.issue_code(user, "verify", secret=app.config["SECRET_KEY"], now=datetime.now(UTC))
     wrong = f"{(int(plain) + 1) % 1_000_000:06d}"
+    compared = []
+    compare = codes.hmac.compare_digest
+
+    def counting(left, right):
+        compared.append(1)
+        return compare(left, right)
+
+    monkeypatch.setattr(codes.hmac, "compare_digest", counting)
     found = at_once(app, [("POST", "/auth/verify-email", {"email": "asha@example.com", "otp": wrong})] * 30)
     assert found == {(401, "INVALID_CODE"): 30}
+    assert len(compared) == 5
     with act() as session:
         assert session.scalar(text("SELECT tries FROM codes")) == 5
