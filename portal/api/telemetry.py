@@ -20,10 +20,9 @@ from portal.errors import Invalid
 from portal.gates import CUSTOMER, KEY, OPERATOR
 from portal.meters import queries as meters
 from portal.meters import rules as meter_rules
-from portal.meters.models import Assignment
 from portal.money import kwh_str, round_energy
 from portal.periods import Period
-from portal.readings import actions, incoming, queries, rules
+from portal.readings import actions, held, incoming, queries, rules
 from portal.readings.queries import Latest, UsagePoint
 
 api = ApiBlueprint("telemetry", tag="Telemetry")
@@ -253,11 +252,11 @@ def _malformed() -> MalformedJson:
 )
 def show_my_meter() -> Answer:
     """Only readings since the meter is yours; null where there is none yet."""
-    held = meters.find_open_assignment(user().user_id)
-    if held is None:
+    mine = meters.find_open_assignment(user().user_id)
+    if mine is None:
         raise meters.no_meter()
-    latest = queries.find_latest(held.meter_key, meters.period_of(held))
-    return Answer({**latest_json(held.meter_key, latest, now())}, "The last reading of your meter.")
+    latest = queries.find_latest(mine.meter_key, meters.period_of(mine))
+    return Answer({**latest_json(mine.meter_key, latest, now())}, "The last reading of your meter.")
 
 
 @api.get(
@@ -270,17 +269,14 @@ def show_my_meter() -> Answer:
 )
 def show_my_history(query: HistoryQuery) -> Answer:
     """Only the time in which a meter was yours; with several meters one after the other, `meter_id` is the last one."""
-    held = meters.list_assignments(user_id=user().user_id)
-    if not held:
-        raise meters.no_meter()
     asked = _period(query)
-    points = [point for each in held for point in _points_of(each, asked, query)]
-    return _history(held[-1].meter_key, asked, query, points)
-
-
-def _points_of(held: Assignment, asked: Period, query: HistoryQuery) -> list[UsagePoint]:
-    part = meters.period_of(held).intersect(asked)
-    return _points(held.meter_key, part, query) if part else []
+    shown = asked.intersect(Period(rules.EARLIEST, now()))
+    mine = held.parts_of(user().user_id, asked)
+    points = (
+        held.list_history_of(user().user_id, shown, query.resolution, accounts.zone_of(user().region)) if shown else []
+    )
+    last = meters.list_assignments(user_id=user().user_id)[-1].meter_key
+    return _history(mine[-1][0] if mine else last, asked, query, points)
 
 
 @api.get(

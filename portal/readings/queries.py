@@ -25,7 +25,7 @@ from portal.readings.models import Quality
 Resolution = Literal["15m", "30m", "1h", "1d"]
 STEPS = {"15m": timedelta(minutes=15), "30m": timedelta(minutes=30), "1h": timedelta(hours=1)}
 MAX_POINTS = 3_000
-_ZERO = Decimal(0)
+ZERO = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +193,10 @@ def sum_energy(meter_key: int, period: Period, zone: ZoneInfo) -> Energy:
         raise ValueError("an open period has no sum")
     row = _read(_FROM_DAYS, meter_key, (period.start, period.end)).get(0)
     if row is None:
-        return Energy(_ZERO, _ZERO, _ZERO, 0)
+        return Energy(ZERO, ZERO, ZERO, 0)
     return Energy(
         import_kwh=row.import_kwh,
-        export_kwh=row.export_kwh or _ZERO,
+        export_kwh=row.export_kwh or ZERO,
         estimated_kwh=row.estimated_kwh,
         covered_seconds=int(row.seconds - row.overlap_seconds),
         overlap_seconds=int(row.overlap_seconds),
@@ -216,9 +216,9 @@ def list_daily(meter_key: int, period: Period, zone: ZoneInfo) -> list[DailyUsag
         result.append(
             DailyUsage(
                 day=day,
-                import_kwh=row.import_kwh if row else _ZERO,
-                export_kwh=(row.export_kwh if row else None) or _ZERO,
-                estimated_kwh=row.estimated_kwh if row else _ZERO,
+                import_kwh=row.import_kwh if row else ZERO,
+                export_kwh=(row.export_kwh if row else None) or ZERO,
+                estimated_kwh=row.estimated_kwh if row else ZERO,
                 covered_seconds=min(covered, expected),
                 expected_seconds=expected,
                 overlap_seconds=int(row.overlap_seconds) if row else 0,

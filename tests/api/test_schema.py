@@ -27,7 +27,7 @@ ALL_PHASES = "examples,coverage,fuzzing,stateful"
 # That `start` comes before `end` is the one rule that a schema cannot state; breaking it is 422.
 ORDER = """
 [[operations]]
-include-path-regex = "/history$"
+include-path-regex = "(/history|/my-meter/daily|/my-meter/stats)$"
 [operations.checks]
 positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "422", "429"]
 """
