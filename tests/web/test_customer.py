@@ -116,10 +116,14 @@ def test_only_what_was_used_while_the_meter_was_theirs_is_shown(app: Flask, act:
         give_readings(meter, india(2026, 11, 9), NOW, config, kwh="1")
         meters.unassign(first.user_id, make_pool(), actor=SYSTEM, now=moved)
         make_holder(email="second@example.com", since=moved, meter_id=meter)
-    first_page = Browser(app.test_client()).log_in("first@example.com").get("/usage?view=day&on=2026-11-10")
-    second_page = Browser(app.test_client()).log_in("second@example.com").get("/usage?view=day&on=2026-11-10")
-    assert "Used 21.000 kWh" in first_page.plain
-    assert "Used 27.000 kWh" in second_page.plain
+    before = Browser(app.test_client()).log_in("first@example.com")
+    after = Browser(app.test_client()).log_in("second@example.com")
+    assert "Used 21.000 kWh" in before.get("/usage?view=day&on=2026-11-10").plain
+    assert "Used 27.000 kWh" in after.get("/usage?view=day&on=2026-11-10").plain
+    # 9 November and half of the 10th; the rest of it, four days and half of the 15th.
+    assert "Used 69.000 kWh" in before.get("/usage?view=month").plain
+    assert "Used 243.000 kWh" in after.get("/usage?view=month").plain
+    assert "Used so far 243.0 kWh" in after.get("/home").plain
 
 
 def test_a_bill_shows_every_line_its_sum_and_its_proof(app: Flask, resident: User, browser: Browser) -> None:
