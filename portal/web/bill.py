@@ -22,6 +22,7 @@ from portal.web import charts, formats, words
 from portal.web.slabs import slabs_of
 from portal.web.staff import Event
 from portal.web.use import UseChart, average_note, daily_chart, days_of_customer
+from portal.web.workings import workings_of
 
 ZERO = Decimal(0)
 SOON = 7
@@ -207,9 +208,10 @@ def _en_dashes(text: str) -> str:
 def _lines(invoice: Invoice, lines: list[InvoiceLine], zone: ZoneInfo) -> list[BillLine]:
     """The lines as issued, then their total and what leads from it to the amount due."""
     whole = (invoice.period_start, invoice.period_end)
+    workings = workings_of(invoice, lines)
     shown = []
     for line in lines:
-        working = ""
+        working = workings.get(line.position, "")
         if line.kwh_consumed is not None and line.rate_per_kwh is not None:
             working = f"{formats.kwh(line.kwh_consumed)} × {formats.rate(line.rate_per_kwh)}"
         part = (line.period_start, line.period_end) != whole

@@ -9,7 +9,8 @@ from flask import Blueprint, Response, render_template, request
 from portal.accounts import queries as accounts
 from portal.gates import OPERATOR, gate
 from portal.meters import queries as meters
-from portal.web import staff
+from portal.periods import local_date
+from portal.web import formats, staff
 from portal.web.fragments import page_or_fragment
 from portal.web.lists import PAGE, offset_of_request, pager
 from portal.web.session import now, pool
@@ -65,8 +66,10 @@ def users() -> Response:
 def user(user_id: uuid.UUID) -> str:
     """One user: who, which meter, and every meter before."""
     person = accounts.get_user(user_id)
-    history = staff.history(meters.list_assignments(user_id=user_id), accounts.zone_of(person.region))
-    return render_template("operator/user.html", person=person, history=history)
+    here = accounts.zone_of(person.region)
+    history = staff.history(meters.list_assignments(user_id=user_id), here)
+    registered = formats.day(local_date(person.created_at, here))
+    return render_template("operator/user.html", person=person, history=history, registered=registered)
 
 
 @operator.get("/users/options")

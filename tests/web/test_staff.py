@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from flask import Flask
@@ -225,3 +225,10 @@ def test_the_queue_on_the_side_bar_is_counted(app: Flask, admin: Browser, waitin
     with app.app_context():
         assert meters.count_waiting() == 3
     assert admin.get("/admin/users").plain.count("Without a meter 3") == 2
+
+
+@pytest.mark.promise(8)
+def test_the_day_of_registration_is_a_local_day(admin: Browser, act: Callable) -> None:
+    with act():
+        early = make_user(now=datetime(2026, 10, 31, 18, 45, tzinfo=UTC))
+    assert "Registered 1 November 2026" in admin.get(f"/admin/users/{early.user_id}").plain
