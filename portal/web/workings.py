@@ -43,7 +43,7 @@ def _fixed(line: InvoiceLine, charge: Fixed) -> str:
     """A whole month at one of the charge's amounts, what an option adds included."""
     if charge.proration == "fraction":
         return ""
-    bands = [band.rate for band in charge.bands] if charge.by in ("use", "flat") else []
+    bands = [band.amount for band in charge.bands] if charge.by in ("use", "flat") else []
     known = {rate for rate in [*charge.phases.values(), *bands] if rate is not None}
     whole = known | {rate + extra for rate in known for extra in charge.extra.values()}
     return _("1 month × %(amount)s", amount=formats.money(line.amount)) if line.amount in whole else ""

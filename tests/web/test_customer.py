@@ -134,7 +134,7 @@ def test_a_bill_shows_every_line_its_sum_and_its_proof(app: Flask, resident: Use
     assert "372.000\u00a0kWh" in page.text
     assert "× ₹" in page.plain
     assert "1 month × ₹140.00" in page.plain
-    assert "16 % × ₹4,539.21" in page.plain
+    assert "16 % × ₹4,538.27" in page.plain
     assert "Rounded" in page.plain
     assert "Unchanged" in page.plain
     assert "You used 372.000" in page.text
