@@ -11,12 +11,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from flask import Flask
+from psycopg.errors import LockNotAvailable
+from sqlalchemy.exc import OperationalError
 
 from portal.config import Config
 from portal.db import session
@@ -194,7 +196,7 @@ def _refresh_in_context(app: Flask) -> None:
 
 WRITER = """
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from portal import create_app
 from portal.db import session
@@ -257,3 +259,34 @@ def _wait_for_silence() -> None:
         session.rollback()
         time.sleep(0.05)
     raise AssertionError("the killed writer's transaction is still open")
+
+
+@pytest.mark.promise(4)
+def test_partitions_that_are_made_while_their_readings_come_lose_none(app: Flask, config: Config) -> None:
+    months = [datetime(2011, month, 3, tzinfo=UTC) for month in range(1, 11)]
+
+    def work(number: int) -> None:
+        if number < 2:
+            for month in months[number::2]:
+                for _ in range(2):
+                    store(series(month, 60, meter_id=meter_id(number + 1)), config)
+            return
+        for _ in range(12):
+            try:
+                actions.make_partitions(NOW)
+                session.commit()
+            except OperationalError as fault:
+                # It waited two seconds for those who store, and leaves it to the next call.
+                if not isinstance(fault.orig, LockNotAvailable):
+                    raise
+                session.rollback()
+
+    at_once(app, work, 3)
+    with app.app_context():
+        actions.make_partitions(NOW)
+        session.commit()
+        assert fetch("SELECT count(*) FROM readings_default") == [(0,)]
+        assert fetch("SELECT meter_key, count(*), sum(value) FROM readings GROUP BY 1 ORDER BY 1") == [
+            (1, 300, Decimal("9.150")),
+            (2, 300, Decimal("9.150")),
+        ]
