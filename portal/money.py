@@ -5,12 +5,14 @@ Everything here takes and gives `Decimal`; amounts are INR, energy is kWh.
 
 from __future__ import annotations
 
+import re
 from decimal import ROUND_HALF_UP, Decimal
 
 _PAISA = Decimal("0.01")
 _WATT_HOUR = Decimal("0.001")
 _MILLIWATT_HOUR = Decimal("0.000001")
 _ONE = Decimal(1)
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,6})?")
 
 
 def round_places(value: Decimal, places: int) -> Decimal:
@@ -41,6 +43,16 @@ def round_wh(kwh: Decimal) -> Decimal:
 def round_energy(kwh: Decimal) -> Decimal:
     """Energy in kWh as a reading stores it: six decimals."""
     return kwh.quantize(_MILLIWATT_HOUR, rounding=ROUND_HALF_UP)
+
+
+def read_decimal(text: str) -> Decimal:
+    """The number that a program or file wrote: ASCII digits, sign, point, exponent. Raises ValueError for all else.
+
+    `Decimal` alone also takes "1_5", blanks and the digits of other scripts: none of them is meant as a quantity.
+    """
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"{text!r} is not a decimal number")
+    return Decimal(text)
 
 
 def money_str(amount: Decimal) -> str:

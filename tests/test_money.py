@@ -36,3 +36,14 @@ def test_energy_in_json_has_three_to_six_decimals(kwh, text):
 @given(st.decimals(min_value=-(10**9), max_value=10**9, places=6))
 def test_json_loses_nothing_that_is_stored(value):
     assert D(money.kwh_str(value)) == value
+
+
+@pytest.mark.parametrize("text", ["1", "-0.5", "+2.", ".25", "1e3", "1E-6"])
+def test_numbers_that_programs_write(text):
+    assert money.read_decimal(text) == D(text)
+
+
+@pytest.mark.parametrize("text", ["", "1_5", " 1", "١٢", "1,5", "NaN", "Infinity", "0x1", "1e", "1e9999999", "--1"])
+def test_what_is_no_number_is_not_read_as_one(text):
+    with pytest.raises(ValueError, match="decimal"):
+        money.read_decimal(text)

@@ -42,7 +42,9 @@ def price(file: IO[str]) -> None:
     """
     try:
         cases: Any = json.load(file, parse_float=str)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise click.ClickException("The file nests too deeply.") from None
+    except ValueError as error:
         raise click.ClickException(f"The file is not JSON: {error}") from None
     if not isinstance(cases, list):
         raise click.ClickException("The file must hold a JSON list of cases.")

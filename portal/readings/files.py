@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import TextIO
 from zoneinfo import ZoneInfo
 
 from portal.errors import Invalid
-from portal.money import round_wh
+from portal.money import read_decimal, round_wh
 from portal.periods import local_date
 
 MAX_CELL = 64
@@ -117,8 +117,8 @@ def _energy(cell: str) -> Decimal | str:
     if not text:
         return "the energy is missing"
     try:
-        kwh = Decimal(text) if len(text) <= MAX_CELL else None
-    except InvalidOperation:
+        kwh = read_decimal(text) if len(text) <= MAX_CELL else None
+    except ValueError:
         kwh = None
     if kwh is None or not kwh.is_finite():
         return f"{_shown(cell)} is not a number of kWh"
@@ -199,7 +199,8 @@ def find_interval(path: Path, zone: ZoneInfo) -> int:
             before = line.start
     if not gaps:
         raise Invalid(f"{path.name} does not show its interval; say it with --interval SECONDS.")
-    return gaps.most_common(1)[0][0]
+    # Of gaps that come equally often the shortest: the longer ones are holes.
+    return min(gaps, key=lambda gap: (-gaps[gap], gap))
 
 
 def today_of(now: datetime, zone: ZoneInfo) -> LastYear:

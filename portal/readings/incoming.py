@@ -17,6 +17,8 @@ from typing import Any, cast
 
 import msgspec
 
+from portal.money import read_decimal
+
 MAX_NUMBER_LENGTH = 64
 
 
@@ -75,23 +77,30 @@ _NUMBERS = {
     "temperature": "temperature",
 }
 _TEXTS = {"readingId": "reading_id", "status": "status", "region": "region"}
+# A quantity as a string with anything but a plain number in it: msgspec would take "1_5" and the digits of any script.
+_ODD_NUMBER = re.compile(rb'"(?:%s)"\s*:\s*"(?![-+0-9.eE]*")' % "|".join(_NUMBERS).encode())
+_NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _WHOLES = {"intervalSeconds": "interval_seconds", "seq": "seq"}
 
 
 def decode_one(body: bytes) -> Row | Unreadable:
     """The reading of a body that holds one. Raises NotJson."""
     try:
-        return _one.decode(body)
+        if not _ODD_NUMBER.search(body):
+            return _one.decode(body)
     except (msgspec.MsgspecError, RecursionError, ValueError):
-        return _decode_slowly(body.strip(_BLANK))
+        pass
+    return _decode_slowly(body.strip(_BLANK))
 
 
 def decode_many(body: bytes) -> list[Row | Unreadable]:
     """The readings of a body that holds a list of them. Raises NotJson; TypeError for JSON that is not a list."""
     try:
-        return cast("list[Row | Unreadable]", _many.decode(body))
+        if not _ODD_NUMBER.search(body):
+            return cast("list[Row | Unreadable]", _many.decode(body))
     except (msgspec.MsgspecError, RecursionError, ValueError):
-        return [_decode_slowly(row) for row in cut(body)]
+        pass
+    return [_decode_slowly(row) for row in cut(body)]
 
 
 def cut(body: bytes) -> list[bytes]:
@@ -130,7 +139,7 @@ def cut(body: bytes) -> list[bytes]:
 
 def _is_json(text: bytes) -> bool:
     try:
-        json.loads(text)
+        json.loads(text.decode())
     except RecursionError:
         return True
     except ValueError:
@@ -141,14 +150,15 @@ def _is_json(text: bytes) -> bool:
 def _decode_slowly(text: bytes) -> Row | Unreadable:
     """One row, field by field, with a reason where it is no reading. Raises NotJson."""
     try:
-        return _one.decode(text)
+        if not _ODD_NUMBER.search(text):
+            return _one.decode(text)
     except RecursionError:
         return Unreadable("UNREADABLE", "The reading nests too deeply.")
     except (msgspec.MsgspecError, ValueError):
         pass
     try:
         # Python's reader also takes the bare NaN and Infinity that many programs write.
-        told = json.loads(text, parse_float=Decimal, parse_int=Decimal, parse_constant=Decimal)
+        told = json.loads(text.decode(), parse_float=Decimal, parse_int=Decimal, parse_constant=Decimal)
     except RecursionError:
         return Unreadable("UNREADABLE", "The reading nests too deeply.")
     except InvalidOperation:
@@ -205,8 +215,9 @@ def _read_number(wire: str, told: Any) -> Decimal | None:
         return told
     if isinstance(told, str) and len(told) <= MAX_NUMBER_LENGTH:
         try:
-            return Decimal(told)
-        except InvalidOperation:
+            # "NaN" and "-Infinity" are numbers that are refused for what they are.
+            return Decimal(told) if _NOT_FINITE.fullmatch(told) else read_decimal(told)
+        except ValueError:
             pass
     raise _FieldRefusedError("BAD_NUMBER", f"{wire} is not a number or a decimal string.")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from portal.errors import Invalid, PortalError
-from portal.money import kwh_str, money_str
+from portal.money import kwh_str, money_str, read_decimal
 from portal.tariffs.fraction import BillableUse, FuelTable, days_of_month
 from portal.tariffs.published import get_published, published_fuel
 from portal.tariffs.rules import PricedBill, VersionDays, price, price_across
@@ -159,8 +159,8 @@ def _decimal(value: object, word: str, *, signed: bool = False) -> Decimal:
     try:
         if isinstance(value, bool):
             raise Invalid(f"{word} must be a number.")
-        number = Decimal(str(value).strip())
-    except InvalidOperation:
+        number = read_decimal(str(value))
+    except ValueError:
         raise Invalid(f"{word} must be a number.") from None
     if not number.is_finite() or abs(number) >= Decimal("1e12") or (number < 0 and not signed):
         raise Invalid(f"{word} must be a number that is finite and not negative.")

@@ -52,6 +52,10 @@ def test_more_digits_than_a_float_holds() -> None:
         (with_value(b"true"), "BAD_NUMBER"),
         (with_value(b"{}"), "BAD_NUMBER"),
         (with_value(b'"a lot"'), "BAD_NUMBER"),
+        (with_value('"١٢"'.encode()), "BAD_NUMBER"),
+        (with_value(b'"1_5"'), "BAD_NUMBER"),
+        (with_value(b'" 1 "'), "BAD_NUMBER"),
+        (with_value(b'""'), "BAD_NUMBER"),
         (with_value(b'"' + b"9" * 65 + b'", "x": null, "seq": 1.5'), "BAD_NUMBER"),
         (with_value(b"1e99999999999999999999"), "UNREADABLE"),
         (with_value(b'1, "seq": 1.5'), "BAD_FIELD"),
@@ -62,7 +66,7 @@ def test_more_digits_than_a_float_holds() -> None:
         (with_value(b'1, "metadata": ' + DEEP), "UNREADABLE"),
         (DEEP, "UNREADABLE"),
     ],
-    ids=range(21),
+    ids=range(25),
 )
 def test_a_bad_row_costs_only_itself(bad: bytes, code: str) -> None:
     rows = decode_many(b"[" + GOOD + b",\n" + bad + b" , " + GOOD + b"]")
