@@ -21,12 +21,14 @@ from portal.billing.drafting import Draft, draft, parts_of, served_in, terms_of
 from portal.billing.models import Invoice, InvoiceLine, InvoiceSeries
 from portal.billing.rules import check_move, cycle_ending, hours_of, settle
 from portal.db import session
-from portal.errors import Invalid, PortalError
+from portal.errors import Conflict, Invalid, PortalError
 from portal.logs import get_logger
 from portal.meters.models import Connection
+from portal.meters.rules import meter_id
 from portal.money import kwh_str
-from portal.periods import local_date, local_midnight
+from portal.periods import Period, local_date, local_midnight
 from portal.readings import actions as readings
+from portal.readings.queries import has_only_registers
 from portal.tariffs.queries import Catalogue
 
 CHUNK = 100
@@ -129,6 +131,7 @@ def _bill_one(
             parts = parts_of(connection, served)
             for assignment, part in parts:
                 readings.refresh_meter(assignment.meter_key, part)
+                _check_intervals(assignment.meter_key, part)
             drafted = draft(connection, cycle, terms, catalogue, served, parts, credit_brought_kwh=earlier.credit_kwh)
             _issue(drafted, earlier.carried, catalogue, now, due_days)
         result.success += 1
@@ -140,6 +143,15 @@ def _bill_one(
         # A fault in one bill must not cost the others theirs; the log has the cause, the list says where to look.
         get_logger().exception("bill_failed", connection_id=connection_id, year=year, month=month)
         _refuse(result, connection_id, user_id, "FAULT", "The bill could not be made; the log has the cause.")
+
+
+def _check_intervals(meter_key: int, part: Period) -> None:
+    """Hold back what would be billed as nothing: a bill is final, and registers are not turned into usage yet."""
+    if has_only_registers(meter_key, part):
+        raise Conflict(
+            f"{meter_id(meter_key)} told only register readings; its energy by interval is needed for a bill.",
+            "ONLY_REGISTERS",
+        )
 
 
 def _refuse(result: RunResult, connection_id: int, user_id: uuid.UUID | None, code: str, error: str) -> None:
@@ -275,6 +287,8 @@ def mark_paid(
     check_move(invoice.status, "paid")
     if paid_at is not None and paid_at > now:
         raise Invalid.field("paid_at", "Money cannot have been received in the future.")
+    if paid_at is not None and paid_at < invoice.created_at - timedelta(days=366):
+        raise Invalid.field("paid_at", "That is more than a year before the bill was made.")
     invoice.status, invoice.is_disputed = "paid", False
     invoice.paid_at, invoice.payment_method = paid_at or now, payment_method
     invoice.payment_reference, invoice.payment_notes = payment_reference, notes

@@ -35,6 +35,7 @@ class MeterUse:
     estimated_kwh: Decimal
     covered_seconds: int
     overlap_seconds: int = 0
+    estimated_seconds: int = 0
 
     @property
     def meter_id(self) -> str:
@@ -114,6 +115,7 @@ def measure(parts: list[tuple[Assignment, Period]], zone: ZoneInfo) -> tuple[Met
                 # The last interval may reach past the end; no more time is measured than there was.
                 covered_seconds=min(energy.covered_seconds, part.seconds),
                 overlap_seconds=energy.overlap_seconds,
+                estimated_seconds=energy.estimated_seconds,
             )
         )
     return tuple(uses)

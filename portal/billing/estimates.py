@@ -117,7 +117,7 @@ def estimate(user: User, now: datetime) -> Estimate:
         estimated_total=bill.total,
         cost_to_date=so_far.total,
         currency="INR",
-        confidence_level=rules.confidence(covered, elapsed.seconds),
+        confidence_level=rules.confidence(covered - sum(each.estimated_seconds for each in measured), elapsed.seconds),
         missing_hours=rules.hours_of(max(0, elapsed.seconds - covered)),
         tariff_code=terms.region.tariff_code,
         illustrative=any(part.version.illustrative for part in projected.versions),

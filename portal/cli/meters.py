@@ -10,6 +10,7 @@ import click
 from portal.accounts import queries as accounts
 from portal.accounts.models import User
 from portal.audit import CLI
+from portal.billing import supply
 from portal.cli._common import DatabaseGroup, now, pool
 from portal.db import session
 from portal.meters import actions, bulk, queries
@@ -73,7 +74,7 @@ def assign(email: str, meter_id: str | None, start: str | None) -> None:
     if not moves_only:
         held = actions.assign(user.user_id, pool(), meter_id, how="admin", actor=CLI, now=now())
     if begins is not None:
-        held = actions.move_start(user.user_id, begins, actor=CLI, now=now())
+        held = supply.move_start(user.user_id, begins, actor=CLI, now=now())
     session.commit()
     since = held.since.astimezone(accounts.zone_of(held.region))
     print(f"{held.email} → {held.meter_id} ({held.region or 'no region'}) since {since:%Y-%m-%d %H:%M %Z}")
@@ -83,13 +84,13 @@ def _instant(text: str, user: User) -> datetime:
     zone = accounts.zone_of(user.region)
     try:
         return local_midnight(date.fromisoformat(text), zone)
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     try:
         instant = datetime.fromisoformat(text)
-    except ValueError:
+        return (instant if instant.tzinfo else instant.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise click.BadParameter(f"{text!r} is no date; write 2026-01-31.", param_hint="--from") from None
-    return (instant if instant.tzinfo else instant.replace(tzinfo=zone)).astimezone(UTC)
 
 
 @group.command("unassign", help="Take a customer's meter back; it can be given again at once.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select, text, update
 
@@ -20,6 +20,8 @@ from portal.errors import Conflict, Invalid
 from portal.meters import queries, rules
 from portal.meters.models import Assignment, Connection, Meter
 from portal.meters.pool import Pool
+
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,8 @@ def move_start(user_id: uuid.UUID, start: datetime, *, actor: Actor, now: dateti
     if row is None:
         raise queries.no_meter()
     meter_id = rules.meter_id(row.meter_key)
+    if start < EARLIEST:
+        raise Invalid.field("from", f"Give an instant after {EARLIEST:%Y}; no smart meter was there before.")
     if start >= row.assigned_at:
         raise Invalid.field(
             "from", f"{meter_id} is theirs since {row.assigned_at.isoformat()}; give an earlier instant."

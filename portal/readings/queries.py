@@ -33,7 +33,8 @@ class Energy:
     """Sums over a period, kWh. `estimated_kwh` is part of `import_kwh`.
 
     `covered_seconds` is the time that import intervals cover, overlaps counted once; the last interval may reach beyond
-    the end of the period. `overlap_seconds` above 0 says that some energy may be in there twice.
+    the end of the period; `estimated_seconds` of it are estimates. `overlap_seconds` above 0 says that some energy may
+    be in there twice.
     """
 
     import_kwh: Decimal
@@ -41,6 +42,7 @@ class Energy:
     estimated_kwh: Decimal
     covered_seconds: int
     overlap_seconds: int = 0
+    estimated_seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +202,24 @@ def sum_energy(meter_key: int, period: Period, zone: ZoneInfo) -> Energy:
         estimated_kwh=row.estimated_kwh,
         covered_seconds=int(row.seconds - row.overlap_seconds),
         overlap_seconds=int(row.overlap_seconds),
+        estimated_seconds=int(row.estimated_seconds),
     )
+
+
+def has_only_registers(meter_key: int, period: Period) -> bool:
+    """True if all that the meter told of the (closed) period are register readings, its end included (pk_readings).
+
+    Usage is not made from registers yet; whoever needs the energy of such a time must say that it is not known.
+    """
+    values = {"meter_key": meter_key, "start": period.start, "end": period.end}
+    return bool(session.scalar(_ONLY_REGISTERS, values))
+
+
+_ONLY_REGISTERS = text("""
+    SELECT EXISTS (SELECT FROM readings
+        WHERE meter_key = :meter_key AND kind = 3 AND read_at >= :start AND read_at <= :end)
+    AND NOT EXISTS (SELECT FROM readings
+        WHERE meter_key = :meter_key AND kind = 1 AND read_at >= :start AND read_at < :end)""")
 
 
 def list_daily(meter_key: int, period: Period, zone: ZoneInfo) -> list[DailyUsage]:
