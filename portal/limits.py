@@ -77,6 +77,8 @@ class Limit:
             get_logger().warning("rate_limit_unavailable", limit=self.name, exc_info=error)
             return
         if hits > self.times:
+            # What was refused was no try: right passwords, many at once, must not close the door for later ones.
+            self.give_back(about)
             raise TooMany(max(1, math.ceil(left)))
 
     def give_back(self, about: str = "") -> None:
@@ -105,12 +107,12 @@ def _address() -> str:
 
 
 # The numbers. Each is for one address; those of the second block are for one address and one account.
-REGISTER = Limit("register", 300, 3600)
-LOGIN = Limit("login", 100, 300)
+REGISTER = Limit("register", 600, 3600)
+LOGIN = Limit("login", 200, 300)
 CODES = Limit("codes", 60, 3600)
 TRIES = Limit("tries", 100, 900)
 REFRESH = Limit("refresh", 300, 300)
 
-LOGIN_ACCOUNT = Limit("login-account", 10, 300)
+LOGIN_ACCOUNT = Limit("login-account", 30, 300)
 CODES_ACCOUNT = Limit("codes-account", 5, 3600)
 TRIES_ACCOUNT = Limit("tries-account", 10, 900)

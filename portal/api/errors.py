@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import psycopg
 from flask import Flask, Response, request
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
@@ -17,6 +18,7 @@ from portal.limits import TooMany
 from portal.logs import get_logger
 
 DOCUMENT = "/openapi.json"
+DATABASE_AWAY = "The database does not answer now. Try again in a moment."
 READ_AWAY = 64 * 1024 * 1024
 
 
@@ -135,7 +137,7 @@ def _of_database(error: DBAPIError) -> Response:
     if isinstance(error, DataError):
         return _of_refusal(Invalid("A value is out of range."))
     if isinstance(error, OperationalError) or error.connection_invalidated:
-        return failure(503, "UNAVAILABLE", "The database does not answer now. Try again in a moment.")
+        return failure(503, "UNAVAILABLE", DATABASE_AWAY)
     return failure(500, "INTERNAL_ERROR", "Something failed on our side. Nothing was changed.")
 
 
@@ -158,7 +160,11 @@ def _read_away() -> None:
 
 def answer_error(error: Exception) -> Response:
     """The envelope for whatever went wrong; what the request had begun is taken back."""
-    session.rollback()
+    try:
+        session.rollback()
+    except (SQLAlchemyError, psycopg.Error):
+        # The connection is dead, and with it what had begun on it.
+        session.remove()
     _read_away()
     if isinstance(error, PortalError):
         return _of_refusal(error)
@@ -166,6 +172,10 @@ def answer_error(error: Exception) -> Response:
         return _of_http(error)
     if isinstance(error, DBAPIError):
         return _of_database(error)
+    if isinstance(error, psycopg.OperationalError):
+        # From the driver itself: a line that broke in the middle of a COPY.
+        get_logger().error("api_database_error", path=request.path, exc_info=error)
+        return failure(503, "UNAVAILABLE", DATABASE_AWAY)
     return _of_fault(error)
 
 
