@@ -58,7 +58,8 @@ def verify(number: str | None) -> None:
             print(f"{verdict.invoice_number}: readings changed since: {reading}")
     if number and not seen:
         raise click.ClickException(f"There is no bill with the number {number}.")
-    print(f"{_bills(seen)}: {seen - wrong} come out to the paisa, {wrong} do not, {late} have readings that came later.")
+    said = f"{seen - wrong} come out to the paisa, {wrong} do not, {late} have readings that came later"
+    print(f"{_bills(seen)}: {said}.")
     if wrong:
         raise SystemExit(1)
 

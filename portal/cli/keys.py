@@ -20,6 +20,8 @@ group = DatabaseGroup("keys", help="Keys of programs.")
 @click.option("--name", required=True, help="What the key is for, to be told apart later.")
 @click.option("--scope", type=click.Choice(tokens.SCOPES), required=True)
 def create(name: str, scope: str) -> None:
+    if not 1 <= len(name.strip()) <= 100:
+        raise click.BadParameter("1 to 100 characters", param_hint="--name")
     plain = tokens.create_key(name, scope, actor=CLI, now=now())
     session.commit()
     print(f"A key for {name} with the scope {scope}. Keep it; it is not shown again.")
