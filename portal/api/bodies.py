@@ -18,6 +18,11 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _WORDS: Mapping[str, str] = {
     "missing": "This field is required.",
+    "string_too_short": "Give at least {min_length} characters.",
+    "string_too_long": "Give at most {max_length} characters.",
+    "string_pattern_mismatch": "This is not of the form that the call's document describes.",
+    "greater_than_equal": "Give {ge} or more.",
+    "less_than_equal": "Give {le} or less.",
     "string_type": "Give a string.",
     "int_type": "Give a whole number.",
     "int_parsing": "Give a whole number.",
@@ -165,4 +170,5 @@ def _words(found: ErrorDetails, name: str, known: tuple[str, ...], hints: Mappin
     if kind == "value_error":
         sentence = found["msg"].removeprefix("Value error, ")
         return sentence[:1].upper() + sentence[1:] + "."
-    return _WORDS.get(kind) or found["msg"] + "."
+    words = _WORDS.get(kind)
+    return words.format(**found.get("ctx", {})) if words else found["msg"] + "."

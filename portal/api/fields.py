@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypeAliasType
 
-from portal.accounts import rules
+from portal.accounts import queries, rules
 from portal.errors import Invalid
 
 # PostgreSQL keeps no NUL in text. The reader of bodies refuses it everywhere; this says so in the document.
@@ -107,14 +108,27 @@ RateText = Annotated[str, Field(json_schema_extra={"pattern": "^-?[0-9]+\\.[0-9]
 KwhText = Annotated[str, Field(json_schema_extra={"pattern": "^-?[0-9]+\\.[0-9]{3,6}$", "examples": ["0.250"]})]
 MeterId = Annotated[str, Field(json_schema_extra={"pattern": "^MTR-[0-9]{8}$", "examples": ["MTR-00000013"]})]
 
-# What callers send.
+
+# What callers send. The rules of the area are asked here already, so that one answer names every wrong field.
+def _asking(check: Callable[[str], object]) -> AfterValidator:
+    """Refuse what the area's rule refuses, in its words; what it makes of the value is left to the area."""
+
+    def ask(value: str) -> str:
+        try:
+            check(value)
+        except Invalid as refusal:
+            raise ValueError(refusal.message.rstrip(".")) from None
+        return value
+
+    return AfterValidator(ask)
+
+
 _REGION = Field(
-    min_length=1,
     max_length=100,
     description="Give the name of a region; /openapi.json lists them.",
-    json_schema_extra={"pattern": NO_NUL},
+    json_schema_extra={"pattern": NO_NUL, "minLength": 1},
 )
-RegionName = TypeAliasType("RegionName", Annotated[str, _REGION])
+RegionName = TypeAliasType("RegionName", Annotated[str, _REGION, _asking(queries.get_region)])
 """The name of a region: a table, so the document fills in the names that there are."""
 Name = Annotated[
     str,
@@ -126,15 +140,6 @@ Name = Annotated[
         description="Give a name of 2 to 100 characters.",
     ),
 ]
-
-
-def _email(value: str) -> str:
-    try:
-        return rules.check_email(value)
-    except Invalid as refusal:
-        raise ValueError(refusal.message.rstrip(".")) from None
-
-
 _PLAIN_EMAIL = r"^[A-Za-z0-9_]{1,30}([.+-][A-Za-z0-9_]{1,10}){0,3}@([a-z0-9]{1,20}\.){1,3}(com|net|org|in|test)$"
 Email = Annotated[
     str,
@@ -144,7 +149,7 @@ Email = Annotated[
         # The document promises these; accounts.rules takes others too (blanks around, any script).
         json_schema_extra={"pattern": _PLAIN_EMAIL},
     ),
-    AfterValidator(_email),
+    _asking(rules.check_email),
 ]
 Phone = Annotated[
     str,
@@ -153,6 +158,7 @@ Phone = Annotated[
         description="Give the number with its country code, such as +919876543210.",
         json_schema_extra={"pattern": r"^(\+[1-9][0-9]{6,14})?$"},
     ),
+    _asking(rules.check_phone),
 ]
 # Three different characters or fewer, which accounts.rules finds too easy to guess.
 _MONOTONOUS = r"^(.)\1*(?:(.)(?:\1|\2)*(?:(.)(?:\1|\2|\3)*)?)?$"
@@ -164,6 +170,7 @@ NewPassword = Annotated[
         description="12 to 128 characters. Four unrelated words are good.",
         json_schema_extra={"pattern": NO_NUL, "not": {"pattern": _MONOTONOUS}},
     ),
+    _asking(rules.check_password),
 ]
 Otp = Annotated[str, Field(pattern="^[0-9]{6}$", description="The six digits of the mail.")]
 Secret = Annotated[str, Field(max_length=256, json_schema_extra={"pattern": NO_NUL})]

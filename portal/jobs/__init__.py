@@ -117,6 +117,8 @@ def run(job_id: uuid.UUID) -> None:
         get_logger().exception("job_failed", job_id=str(job_id), kind=job.kind)
         raise
     job = get_job(job_id)
+    # Another run may have done some of what this one set out to do: it is over all the same.
+    job.total = job.done
     job.status, job.result, job.ended_at = "done", result, datetime.now(UTC)
     session.commit()
 

@@ -118,6 +118,10 @@ def test_a_wrong_field_of_a_registration_is_named(visitor, change, field):
 def test_every_wrong_field_is_named_at_once(visitor):
     error = visitor.post("/auth/register", {"name": "A", "email": 3, "phone": True}, 422)
     assert sorted(detail["field"] for detail in error["details"]) == ["email", "name", "phone"]
+    wrong = {"name": "A", "email": "bad", "phone": "1", "region": "Atlantis", "password": "aaaaaaaaaaaaaaa"}
+    error = visitor.post("/auth/register", wrong, 422)
+    assert {detail["field"] for detail in error["details"]} == wrong.keys()
+    assert any("Chennai-North" in detail["message"] for detail in error["details"])
 
 
 def test_one_answer_for_every_cause_that_would_tell_who_has_an_account(visitor, act):

@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
+from portal import limits
 from portal.accounts.models import User
 from portal.accounts.queries import find_user_by_email
 from portal.audit import SYSTEM
@@ -167,11 +168,11 @@ def test_nobody_is_sent_to_another_site(target: str | None) -> None:
     assert safe_next(target) is None
 
 
-def test_ten_wrong_passwords_are_enough_for_a_while(app: Flask, nobody: Browser, holder: User) -> None:
+def test_wrong_passwords_are_enough_after_a_while(app: Flask, nobody: Browser, holder: User) -> None:
     app.config["RATELIMIT_ENABLED"] = True
     try:
         nobody.get("/login")
-        for _ in range(10):
+        for _ in range(limits.LOGIN_ACCOUNT.times):
             nobody.refused("/login", email=holder.email, password="wrong wrong wrong")
         answer = nobody.post("/login", 429, email=holder.email, password=PASSWORD)
         assert 0 < int(answer.headers["Retry-After"]) <= 300
