@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from portal.db import session
+from portal.demo.loader import list_open_accounts
 from portal.gates import PUBLIC, gate
 from portal.settings import MIGRATIONS
 
@@ -40,4 +41,8 @@ def register(app: Flask) -> None:
             return jsonify(status="unavailable", reason="The database does not answer."), 503
         if not at_head:
             return jsonify(status="unavailable", reason="Migrations are missing: run `flask db upgrade`."), 503
+        if app.config["PORTAL"].production and list_open_accounts():
+            return jsonify(
+                status="unavailable", reason="The database holds demo accounts: see `flask demo check`."
+            ), 503
         return jsonify(status="ok"), 200

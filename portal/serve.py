@@ -182,7 +182,7 @@ def start_web_server(supervisor: Supervisor, config: Config, listener: socket.so
 
     Raises RefusedError and Stopped.
     """
-    steps = ["db upgrade", "tariffs load", *(["demo load"] if demo else [])]
+    steps = ["db upgrade", "tariffs load", "demo load" if demo else "demo check"]
     tell(f"preparing the database: {', '.join(steps)}")
     with listener, tempfile.TemporaryFile("w+") as note:
         handles = (listener.fileno(), note.fileno())

@@ -87,11 +87,13 @@ def load_reference_data() -> None:
 
 
 @pytest.fixture(scope="session")
-def worker_app(database_url: str) -> Flask:
+def worker_app(database_url: str) -> Iterator[Flask]:
     """One application a worker."""
     app = create_app(make_config(database_url))
     app.config["TESTING"] = True
-    return app
+    yield app
+    with app.app_context():
+        db.engine.dispose()
 
 
 @pytest.fixture

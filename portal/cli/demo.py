@@ -6,7 +6,7 @@ import click
 
 from portal.cli._common import DatabaseGroup, config, now
 from portal.demo import people
-from portal.demo.loader import load
+from portal.demo.loader import list_open_accounts, load
 
 group = DatabaseGroup("demo", help="Invented people, for trying the portal.")
 
@@ -23,3 +23,13 @@ def load_demo() -> None:
         ("customer", people.HOUSEHOLD.email, people.CUSTOMER_PASSWORD),
     ):
         print(f"  {who:<9} {email:<26} {password}")
+
+
+@group.command("check", help="Refuse a database that holds demo accounts: their passwords are known to everybody.")
+def check_demo() -> None:
+    found = list_open_accounts()
+    if found:
+        raise click.ClickException(
+            f"this database holds demo accounts ({', '.join(found)}), whose passwords everybody knows. They are for a "
+            "loopback address outside production: use another DATABASE_URL or PORTAL_DATA."
+        )

@@ -65,6 +65,13 @@ def load(config: Config, now: datetime) -> None:
     _bills(config, now)
 
 
+def list_open_accounts() -> list[str]:
+    """The addresses of demo accounts that this database holds and that are not closed."""
+    known = (ADMIN_EMAIL, OPERATOR_EMAIL, *(person.email for person in PEOPLE))
+    users = [queries.find_user_by_email(email) for email in known]
+    return [user.email for user in users if user is not None and user.closed_at is None]
+
+
 def _staff(now: datetime) -> None:
     for email, name, password, role in (
         (ADMIN_EMAIL, "Administrator", ADMIN_PASSWORD, "admin"),
