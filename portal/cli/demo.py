@@ -30,6 +30,6 @@ def check_demo() -> None:
     found = list_open_accounts()
     if found:
         raise click.ClickException(
-            f"this database holds demo accounts ({', '.join(found)}), whose passwords everybody knows. They are for a "
-            "loopback address outside production: use another DATABASE_URL or PORTAL_DATA."
+            f"this database holds {len(found)} demo accounts ({found[0]} …), whose passwords everybody knows; they are "
+            "for a loopback address outside production. Use another DATABASE_URL or PORTAL_DATA."
         )
