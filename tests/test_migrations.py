@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import psycopg
 import pytest
 from alembic.script import ScriptDirectory
@@ -25,11 +27,13 @@ def named(url, name):
 @pytest.fixture
 def own_app(database_url):
     """An application on a database of this test's own, copied from the migrated one."""
+    # One for each worker: tests of this file may run at the same moment.
+    own = f"migrating_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
     admin_url = named(database_url, "portal").replace("postgresql+psycopg", "postgresql")
     with psycopg.connect(admin_url, autocommit=True) as admin:
-        admin.execute("DROP DATABASE IF EXISTS migrating WITH (FORCE)")
-        admin.execute("CREATE DATABASE migrating TEMPLATE template_portal")
-    app = create_app(make_config(named(database_url, "migrating")))
+        admin.execute(f"DROP DATABASE IF EXISTS {own} WITH (FORCE)")
+        admin.execute(f"CREATE DATABASE {own} TEMPLATE template_portal")
+    app = create_app(make_config(named(database_url, own)))
     yield app
     with app.app_context():
         session.remove()
@@ -42,13 +46,11 @@ def test_the_chain_has_one_end():
     assert len(ScriptDirectory.from_config(config).get_heads()) == 1
 
 
-@pytest.mark.xdist_group("migrations")
 def test_the_schema_is_what_the_models_say(own_app):
     with own_app.app_context():
         check()  # raises when the models ask for a change
 
 
-@pytest.mark.xdist_group("migrations")
 def test_every_step_goes_back_and_forth_over_a_filled_database(own_app):
     with own_app.app_context():
         make_holder()
@@ -66,7 +68,6 @@ def test_every_step_goes_back_and_forth_over_a_filled_database(own_app):
         session.commit()
 
 
-@pytest.mark.xdist_group("migrations")
 def test_readyz_tells_a_database_that_is_behind(own_app):
     client = own_app.test_client()
     assert client.get("/readyz").status_code == 200
