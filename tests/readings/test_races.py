@@ -208,7 +208,7 @@ app = create_app(make_config(sys.argv[1]))
 with app.app_context():
     place = 0
     while True:
-        rows = [row(timestamp=NOW - timedelta(days=60) + QUARTER * (place + each), energy_kwh=Decimal(1))
+        rows = [row(timestamp=NOW - timedelta(days=600) + QUARTER * (place + each), energy_kwh=Decimal(1))
                 for each in range(20)]
         actions.store(rows, source="test", now=NOW, config=app.config["PORTAL"])
         session.commit()
