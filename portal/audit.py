@@ -51,17 +51,17 @@ def record(
     subject_type: str,
     subject_id: object,
     details: dict[str, Any] | None = None,
-) -> None:
-    """Note an act in this transaction. `details` is JSON: no passwords, codes or tokens."""
-    session.add(
-        AuditEntry(
-            at=now,
-            actor_kind=actor.kind,
-            actor_label=actor.label,
-            actor_id=actor.user_id,
-            action=action,
-            subject_type=subject_type,
-            subject_id=str(subject_id),
-            details=details or {},
-        )
+) -> AuditEntry:
+    """Note an act in this transaction, and give the row. `details` is JSON: no passwords, codes or tokens."""
+    entry = AuditEntry(
+        at=now,
+        actor_kind=actor.kind,
+        actor_label=actor.label,
+        actor_id=actor.user_id,
+        action=action,
+        subject_type=subject_type,
+        subject_id=str(subject_id),
+        details=details or {},
     )
+    session.add(entry)
+    return entry

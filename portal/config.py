@@ -21,7 +21,8 @@ class ConfigError(Exception):
 class Config:
     """The portal's settings.
 
-    `meter_first` and `meter_last` bound the range of meter numbers, both included.
+    `meter_first` and `meter_last` bound the range of meter numbers, both included. `quarantine_days` is how long a
+    meter that comes back rests; `unverified_meter_cap` how many meters accounts with an unproven address hold at most.
     `database_url` is an SQLAlchemy address for psycopg 3; `embedded` says that it is the server in `data_dir`.
     """
 
@@ -36,6 +37,8 @@ class Config:
     ratelimit_enabled: bool = True
     meter_first: int = 1
     meter_last: int = 10_000_000
+    quarantine_days: int = 0
+    unverified_meter_cap: int | None = None
     bill_due_days: int = 21
     reading_max_ahead_seconds: int = 300
     access_token_seconds: int = 3600
@@ -71,6 +74,10 @@ class Config:
             ratelimit_enabled=_switch(env, "RATELIMIT_ENABLED", default=True),
             meter_first=first,
             meter_last=last,
+            quarantine_days=_whole(env, "QUARANTINE_DAYS", 30 if mode == "production" else 0, 0, 3650),
+            unverified_meter_cap=(
+                _whole(env, "UNVERIFIED_METER_CAP", 0, 0, MAX_METER_NUMBER) if env.get("UNVERIFIED_METER_CAP") else None
+            ),
             bill_due_days=_whole(env, "BILL_DUE_DAYS", 21, 1, 365),
             reading_max_ahead_seconds=_whole(env, "READING_MAX_AHEAD_SECONDS", 300, 0, 86_400),
             access_token_seconds=_whole(env, "ACCESS_TOKEN_SECONDS", 3600, 60, 86_400),

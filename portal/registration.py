@@ -17,6 +17,7 @@ from portal.db import session
 from portal.errors import PortalError, Unavailable
 from portal.logs import get_logger
 from portal.meters import actions as meters
+from portal.meters import holding
 from portal.meters.pool import Pool
 
 
@@ -47,6 +48,8 @@ def register(
     user = accounts.create_user(name, email, phone, region, password, actor=actor, now=now)
     try:
         with session.begin_nested():
+            if holding.count_room_for_unverified(pool) == 0:
+                raise holding.cap_reached(pool)
             meters.assign(user.user_id, pool, how="registration", actor=actor, now=now)
     except (PortalError, DBAPIError) as fault:
         if isinstance(fault, DBAPIError) and fault.connection_invalidated:
@@ -70,7 +73,7 @@ def close_account(user_id: uuid.UUID, pool: Pool, *, actor: Actor, now: datetime
     """
     user = staff.get_open(user_id)
     if user.meter_id is not None:
-        meters.unassign(user_id, pool, actor=actor, now=now)
+        meters.unassign(user_id, pool, actor=actor, now=now, how="closing")
         session.refresh(user)
     staff.close(user, actor=actor, now=now)
     return user

@@ -35,9 +35,9 @@ def make_config(database_url: str, **changes: Any) -> Config:
     return replace(config, **changes)
 
 
-def make_pool(first: int = 1, last: int = 10_000_000) -> Pool:
+def make_pool(first: int = 1, last: int = 10_000_000, **rules: Any) -> Pool:
     """The range of meters to take from."""
-    return Pool(first, last)
+    return Pool(first, last, **rules)
 
 
 def make_user(**changes: Any) -> User:

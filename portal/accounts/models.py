@@ -37,6 +37,12 @@ class User(Base):
             "user_id",
             postgresql_where=text("meter_id IS NULL AND role = 'user' AND closed_at IS NULL"),
         ),
+        # Counted where a cap is set on the meters of accounts with an unproven address.
+        Index(
+            "ix_users_unverified_holders",
+            "user_id",
+            postgresql_where=text("meter_id IS NOT NULL AND email_verified_at IS NULL"),
+        ),
     )
 
     user_id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)

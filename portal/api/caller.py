@@ -39,7 +39,7 @@ def config() -> Config:
 
 def pool() -> Pool:
     """The free meters of the configured range."""
-    return Pool(config().meter_first, config().meter_last)
+    return Pool.of(config())
 
 
 def caller() -> Caller:

@@ -36,7 +36,7 @@ from portal.errors import Conflict
 from portal.gates import ADMIN
 from portal.jobs import bulk_assign
 from portal.meters import actions, bulk, queries, rules
-from portal.meters.actions import Assigned
+from portal.meters.holding import Assigned
 
 api = ApiBlueprint("meters", tag="Meters")
 

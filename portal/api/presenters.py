@@ -16,8 +16,8 @@ from portal.accounts.tokens import TokenPair
 from portal.api.fields import MeterId, Time, Uuid
 from portal.errors import PortalError
 from portal.jobs import Job
-from portal.meters.actions import Assigned
 from portal.meters.bulk import BulkResult
+from portal.meters.holding import Assigned
 from portal.meters.models import Assignment, Meter
 from portal.meters.queries import Stats
 

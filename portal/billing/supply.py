@@ -14,7 +14,7 @@ from portal.db import session
 from portal.errors import Conflict
 from portal.meters import actions as meters
 from portal.meters import queries as meter_queries
-from portal.meters.actions import Assigned
+from portal.meters.holding import Assigned
 from portal.meters.models import Connection
 
 

@@ -26,7 +26,7 @@ def config() -> Config:
 
 def pool() -> Pool:
     """The free meters of the configured range."""
-    return Pool(config().meter_first, config().meter_last)
+    return Pool.of(config())
 
 
 def now() -> datetime:

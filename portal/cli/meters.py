@@ -41,19 +41,19 @@ def assign_all(region: str | None, dry_run: bool) -> None:
 
 
 def _chunks(region: str | None, dry_run: bool) -> Iterator[bulk.BulkResult]:
-    """A dry run is one transaction that is taken back; a real one commits chunk by chunk, each with its audit row."""
+    """A dry run is one transaction that is taken back; a real one commits chunk by chunk."""
     if dry_run:
         yield bulk.assign_all(pool(), region, actor=CLI, now=now(), dry_run=True)
         session.rollback()
         return
-    after = None
+    act, success, failed, after = bulk.begin_run(region, actor=CLI, now=now()), 0, 0, None
     while True:
-        chunk = bulk.assign_chunk(pool(), region, after=after, actor=CLI, now=now())
-        if chunk.total:
-            bulk.record_run(len(chunk.assigned), len(chunk.failed), region, actor=CLI, now=now())
+        chunk = bulk.assign_chunk(pool(), region, after=after, act=act, actor=CLI, now=now())
+        success, failed, after = success + len(chunk.assigned), failed + len(chunk.failed), chunk.after
+        if after is None:
+            bulk.end_run(act, success, failed, region, actor=CLI, now=now())
         session.commit()
         yield chunk
-        after = chunk.after
         if after is None:
             return
 

@@ -31,7 +31,7 @@ from portal.demo.people import (
     STAFF_PASSWORD,
     Person,
 )
-from portal.meters import actions as meters
+from portal.meters import life
 from portal.meters import queries as meter_queries
 from portal.meters.pool import Pool
 from portal.meters.rules import meter_id
@@ -51,13 +51,13 @@ SEED = 1  # the simulator's own
 
 def load(config: Config, now: datetime) -> None:
     """Everything, committed step by step. The household's year ends with the last full month, as do the bills."""
-    pool = Pool(config.meter_first, config.meter_last)
+    pool = Pool.of(config)
     _staff(now)
     for person in PEOPLE:
         _customer(person, pool, now)
     for number in FAULTY:
         if _in_stock(number, pool):
-            meters.mark_faulty(number, pool, actor=SYSTEM, now=now)
+            life.move_meter(number, "faulty", pool, actor=SYSTEM, now=now)
     session.commit()
     for person in PEOPLE:
         if person.has_meter:

@@ -22,14 +22,14 @@ REFUSED = ("user_id", "email", "error")
 
 def arguments(region: str | None, limit: int | None, *, dry_run: bool, actor: Actor) -> dict[str, Any]:
     """What the job row keeps of the call."""
-    return {"region": region, "limit": limit, "dry_run": dry_run, "actor": actor.label, "after": None}
+    return {"region": region, "limit": limit, "dry_run": dry_run, "actor": actor.label, "after": None, "act": None}
 
 
 @handles(KIND)
 def bulk_assign(job: Job) -> dict[str, Any]:
     """Serve everybody who waits, longest first; after a kill it goes on behind the last chunk that was committed."""
     config = current_app.config["PORTAL"]
-    pool = Pool(config.meter_first, config.meter_last)
+    pool = Pool.of(config)
     actor = Actor("user", job.args["actor"], job.created_by)
     region = job.args["region"]
     if job.args["dry_run"]:
@@ -39,7 +39,7 @@ def bulk_assign(job: Job) -> dict[str, Any]:
             session.commit()
     totals = parts.totals(job.job_id)
     if not job.args["dry_run"]:
-        bulk.record_run(totals.success, totals.failed, region, actor=actor, now=datetime.now(UTC))
+        bulk.end_run(job.args["act"], totals.success, totals.failed, region, actor=actor, now=datetime.now(UTC))
     return {
         "summary": totals.summary,
         "dry_run": job.args["dry_run"],
@@ -56,17 +56,21 @@ def _serve_chunk(job: Job, pool: Pool, actor: Actor) -> bool:
     size = bulk.CHUNK if limit is None else min(bulk.CHUNK, limit - before.done)
     if size <= 0:
         return False
-    after = job.args["after"]
+    after, act = job.args["after"], job.args["act"]
+    if act is None:
+        act = bulk.begin_run(job.args["region"], actor=actor, now=datetime.now(UTC))
     chunk = bulk.assign_chunk(
         pool,
         job.args["region"],
         size,
         (datetime.fromisoformat(after[0]), uuid.UUID(after[1])) if after else None,
+        act=act,
         actor=actor,
         now=datetime.now(UTC),
     )
     parts.add(job.job_id, before.parts, rows_of(chunk))
-    job.args = {**job.args, "after": [chunk.after[0].isoformat(), str(chunk.after[1])] if chunk.after else after}
+    after = [chunk.after[0].isoformat(), str(chunk.after[1])] if chunk.after else after
+    job.args = {**job.args, "after": after, "act": act}
     done = before.done + chunk.total
     progress(job, done, max(job.total or 0, done))
     session.flush()

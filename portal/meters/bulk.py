@@ -17,14 +17,21 @@ from portal.audit import Actor
 from portal.db import session
 from portal.errors import Invalid
 from portal.meters import queries, rules
-from portal.meters.actions import Assigned, mark_assigned, no_stock, open_assignments
+from portal.meters.holding import (
+    Assigned,
+    cap_reached,
+    count_room_for_unverified,
+    mark_assigned,
+    no_stock,
+    open_assignments,
+)
 from portal.meters.models import Meter
 from portal.meters.pool import Pool
 
 CHUNK = 500
 
-Waiting = Row[uuid.UUID, str, str | None, datetime]
-"""A locked customer without a meter: user_id, email, region, created_at."""
+Waiting = Row[uuid.UUID, str, str | None, datetime, bool]
+"""A locked customer without a meter: user_id, email, region, created_at, verified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +63,48 @@ def assign_chunk(
     limit: int = CHUNK,
     after: tuple[datetime, uuid.UUID] | None = None,
     *,
+    act: int,
     actor: Actor,
     now: datetime,
 ) -> BulkResult:
     """Give a meter to the next `limit` customers who wait, longest first, of `region` or of all.
 
     Users whom another run serves at this moment are passed over: they stand in that run's list, not in this one.
+    `act` is the run's row of the audit log (`begin_run`).
     """
     waiting = queries.waiting(region).order_by(User.created_at, User.user_id).limit(limit)
     if after is not None:
         waiting = waiting.where(tuple_(User.created_at, User.user_id) > after)
-    locked = waiting.with_only_columns(User.user_id, User.email, User.region, User.created_at)
+    locked = waiting.with_only_columns(
+        User.user_id, User.email, User.region, User.created_at, User.email_verified_at.is_not(None).label("verified")
+    )
     users = list(session.execute(locked.with_for_update(skip_locked=True, of=User)))
     result = BulkResult(after=(users[-1].created_at, users[-1].user_id) if len(users) == limit else None)
     if not users:
         return result
+    over_cap = _beyond_cap(users, pool)
+    served = [user for user in users if user.user_id not in over_cap]
     pool.hold_source()
-    meters = _claim_for(users, pool)
-    pairs = [(user.user_id, meters[user.user_id]) for user in users if user.user_id in meters]
+    meters = _claim_for(served, pool)
+    pairs = [(user.user_id, meters[user.user_id]) for user in served if user.user_id in meters]
     if pairs:
-        result.assigned = open_assignments(pairs, how="bulk", actor=actor, now=now)
+        result.assigned = open_assignments(pairs, how="bulk", act=act, actor=actor, now=now)
     result.failed = [
-        Refused(user.user_id, user.email, no_stock(user.region, pool).message)
+        Refused(
+            user.user_id,
+            user.email,
+            (cap_reached(pool) if user.user_id in over_cap else no_stock(user.region, pool)).message,
+        )
         for user in users
         if user.user_id not in meters
     ]
     return result
+
+
+def _beyond_cap(users: Sequence[Waiting], pool: Pool) -> set[uuid.UUID]:
+    """Those whose address is not proven and for whom the cap leaves no room."""
+    room = count_room_for_unverified(pool)
+    return set() if room is None else {user.user_id for user in [each for each in users if not each.verified][room:]}
 
 
 def _claim_for(users: Sequence[Waiting], pool: Pool) -> dict[uuid.UUID, int]:
@@ -120,10 +143,11 @@ def assign_all(
         accounts.get_region(region)
     whole = BulkResult()
     nested = session.begin_nested()
+    act = begin_run(region, actor=actor, now=now)
     after = None
     while limit is None or whole.total < limit:
         size = CHUNK if limit is None else min(CHUNK, limit - whole.total)
-        chunk = assign_chunk(pool, region, size, after, actor=actor, now=now)
+        chunk = assign_chunk(pool, region, size, after, act=act, actor=actor, now=now)
         whole.assigned += chunk.assigned
         whole.failed += chunk.failed
         after = chunk.after
@@ -133,13 +157,20 @@ def assign_all(
         nested.rollback()
         return whole
     nested.commit()
-    record_run(len(whole.assigned), len(whole.failed), region, actor=actor, now=now)
+    end_run(act, len(whole.assigned), len(whole.failed), region, actor=actor, now=now)
     return whole
 
 
-def record_run(success: int, failed: int, region: str | None, *, actor: Actor, now: datetime) -> None:
-    """One audit row for a whole run."""
-    details = {"region": region, "success": success, "failed": failed}
+def begin_run(region: str | None, *, actor: Actor, now: datetime, how: str = "bulk") -> int:
+    """The row of the audit log that all assignments of a run refer to; written no later than the first of them."""
+    entry = audit.record("meter.bulk_started", actor, now, "region", region or "all", {"region": region, "how": how})
+    session.flush()
+    return entry.audit_id
+
+
+def end_run(act: int, success: int, failed: int, region: str | None, *, actor: Actor, now: datetime) -> None:
+    """What a whole run came to, beside the row that it began with."""
+    details = {"region": region, "success": success, "failed": failed, "run": act}
     audit.record("meter.bulk_assigned", actor, now, "region", region or "all", details)
 
 

@@ -28,13 +28,16 @@ from portal.accounts.models import Region, User
 from portal.db import Base, Kwh, UtcTime
 
 STATUSES = ("in_stock", "assigned", "quarantine", "faulty", "retired")
-HOWS = ("registration", "admin", "bulk", "legacy", "swap")
+HOWS = ("registration", "admin", "bulk", "legacy", "swap", "relocation", "csv")
+UNASSIGNED_HOWS = ("admin", "swap", "relocation", "closing", "undo")
 
 
 class Meter(Base):
     """A meter that was stocked, assigned or heard of; other numbers of the range have no row yet.
 
-    `region` NULL is unallocated stock. A trigger holds `status` to the open assignment.
+    `region` NULL is unallocated stock. Triggers hold `status` to the open assignment and to the table of moves.
+    `digits` is how many the register shows (kWh) before it begins again; `quarantine_until` NULL in quarantine means
+    until staff release it.
     """
 
     __tablename__ = "meters"
@@ -43,6 +46,10 @@ class Meter(Base):
         CheckConstraint("meter_key BETWEEN 1 AND 99999999", name="meter_key"),
         CheckConstraint("status IN ('in_stock', 'assigned', 'quarantine', 'faulty', 'retired')", name="status"),
         CheckConstraint("phase IN (1, 3)", name="phase"),
+        CheckConstraint("digits BETWEEN 4 AND 9", name="digits"),
+        CheckConstraint("quarantine_until IS NULL OR status = 'quarantine'", name="rest"),
+        # Whose time in quarantine is up.
+        Index("ix_meters_resting", "quarantine_until", "meter_key", postgresql_where=text("status = 'quarantine'")),
         # Blocks of a region's stock for the pool of free meters.
         Index("ix_meters_stock", "region", "meter_key", postgresql_where=text("status = 'in_stock'")),
         # Counting what cannot be assigned.
@@ -57,6 +64,8 @@ class Meter(Base):
     model: Mapped[str | None] = mapped_column(String(60))
     phase: Mapped[int] = mapped_column(SmallInteger, server_default="1")
     multiplier: Mapped[Decimal] = mapped_column(Numeric(8, 3), server_default="1")
+    digits: Mapped[int] = mapped_column(SmallInteger, server_default="6")
+    quarantine_until: Mapped[UtcTime | None]
     commissioned_at: Mapped[UtcTime | None]
     last_seen_at: Mapped[UtcTime | None]
 
@@ -109,12 +118,18 @@ class Assignment(Base):
     Open rows: one per meter and one per user (partial unique indexes). Closed rows: no overlap per meter or user
     (partial exclusions). Closed against open: the trigger `meter_assignments_no_overlap`. Whole-table exclusions
     would do the same and make a bulk run nine times slower than the bare UPDATE.
+
+    `assigned_act` and `unassigned_act` are rows of the audit log: one of a single act, one for a whole bulk run.
     """
 
     __tablename__ = "meter_assignments"
     __table_args__ = (
         CheckConstraint("unassigned_at > assigned_at", name="period"),
-        CheckConstraint("how IN ('registration', 'admin', 'bulk', 'legacy', 'swap')", name="how"),
+        CheckConstraint("how IN ('registration', 'admin', 'bulk', 'legacy', 'swap', 'relocation', 'csv')", name="how"),
+        CheckConstraint("unassigned_how IN ('admin', 'swap', 'relocation', 'closing', 'undo')", name="unassigned_how"),
+        CheckConstraint("opening_register >= 0 AND closing_register >= 0", name="registers"),
+        # Whom a bulk run served.
+        Index("ix_meter_assignments_act", "assigned_act", postgresql_where=text("how IN ('bulk', 'csv')")),
         Index(
             "uq_meter_assignments_meter_open", "meter_key", unique=True, postgresql_where=text("unassigned_at IS NULL")
         ),
@@ -146,4 +161,7 @@ class Assignment(Base):
     closing_register: Mapped[Kwh | None]
     how: Mapped[str] = mapped_column(String(15))
     assigned_by: Mapped[str] = mapped_column(String(200))
+    assigned_act: Mapped[int | None] = mapped_column(BigInteger)
     unassigned_by: Mapped[str | None] = mapped_column(String(200))
+    unassigned_how: Mapped[str | None] = mapped_column(String(15))
+    unassigned_act: Mapped[int | None] = mapped_column(BigInteger)

@@ -7,10 +7,14 @@ dead rows pinned by an old snapshot do not slow the claim (DESIGN.md has the mea
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
 from portal.db import session
+
+if TYPE_CHECKING:
+    from portal.config import Config
 
 BLOCK = 1_000
 
@@ -46,11 +50,27 @@ _REFILL_FROM_STOCK = text("""
 
 
 class Pool:
-    """The free meters between the numbers `first` and `last`, both included."""
+    """The free meters between the numbers `first` and `last`, both included, and the utility's rules about them.
 
-    def __init__(self, first: int, last: int) -> None:
+    A meter that comes back rests for `rest_days` before it can be claimed; at most `unverified_cap` meters are held by
+    accounts whose address is not verified (None: any number).
+    """
+
+    def __init__(self, first: int, last: int, *, rest_days: int = 0, unverified_cap: int | None = None) -> None:
         self.first = first
         self.last = last
+        self.rest_days = rest_days
+        self.unverified_cap = unverified_cap
+
+    @classmethod
+    def of(cls, config: Config) -> Pool:
+        """The pool as the settings describe it."""
+        return cls(
+            config.meter_first,
+            config.meter_last,
+            rest_days=config.quarantine_days,
+            unverified_cap=config.unverified_meter_cap,
+        )
 
     def claim(self, region: str | None, count: int) -> list[int]:
         """Up to `count` free meters for holders in `region`, lowest first; fewer only when no more are free.

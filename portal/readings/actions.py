@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from portal.config import Config
 from portal.db import session
-from portal.meters import actions as meters
+from portal.meters import holding
 from portal.readings import incoming, rules, staging
 from portal.readings.incoming import Row, Unreadable
 from portal.readings.partitions import make_partitions
@@ -147,7 +147,7 @@ def _settle(told: list[Told], source: str, now: datetime) -> set[int]:
         for place, chain in enumerate(chains)
         if len(chain) > 1 and not all(each.same_as(chain[0]) and each.seq == chain[0].seq for each in chain)
     }
-    meters.hear_of(sorted({each.meter_key for each in firsts}))
+    holding.hear_of(sorted({each.meter_key for each in firsts}))
     staging.stage(firsts, several)
     known = staging.insert(firsts, source, now)
     accepted = {first.row for place, first in enumerate(firsts) if place not in known}

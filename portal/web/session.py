@@ -79,7 +79,7 @@ def actor() -> Actor:
 def pool() -> Pool:
     """The free meters of the configured range."""
     config = current_app.config["PORTAL"]
-    return Pool(config.meter_first, config.meter_last)
+    return Pool.of(config)
 
 
 def zone() -> ZoneInfo:

@@ -12,7 +12,7 @@ import pytest
 from portal import jobs
 from portal.accounts.models import User
 from portal.audit import SYSTEM
-from portal.meters import actions, bulk
+from portal.meters import bulk, life
 from portal.meters.models import Meter
 from tests.factories import NOW, make_holder, make_pool, make_user
 
@@ -44,7 +44,7 @@ def test_refusals_come_in_the_order_of_the_contract(app, as_admin, act, monkeypa
         free = make_user(region="Pune-West")
         session.flush()
         bulk.provision("MTR-00000020", "MTR-00000020", "Delhi-North", make_pool(), actor=SYSTEM, now=NOW)
-        actions.mark_faulty("MTR-00000030", make_pool(), actor=SYSTEM, now=NOW)
+        life.move_meter("MTR-00000030", "faulty", make_pool(), actor=SYSTEM, now=NOW)
     held, waiting = str(holder.user_id), str(free.user_id)
 
     def refused(status, user_id, meter_id=None, **more):
@@ -263,7 +263,7 @@ def test_statistics_count_customers_with_open_accounts(as_admin, act):
         make_user()
         make_user(role="operator")
         make_user().closed_at = NOW
-        actions.mark_faulty("MTR-00000009", make_pool(), actor=SYSTEM, now=NOW)
+        life.move_meter("MTR-00000009", "faulty", make_pool(), actor=SYSTEM, now=NOW)
     stats = as_admin.get("/admin/meters/stats")["data"]["stats"]
     assert stats.pop("last_assigned_at").startswith("2026-11-15T06:30:00")
     assert stats == {

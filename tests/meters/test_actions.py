@@ -8,7 +8,7 @@ import pytest
 
 from portal.audit import CLI
 from portal.errors import Conflict, Invalid, NotFound, PortalError
-from portal.meters import actions, queries
+from portal.meters import actions, life, queries
 from portal.meters.models import Meter
 from tests.factories import NOW, make_holder, make_pool, make_user
 
@@ -61,7 +61,7 @@ def test_refusals_come_in_the_order_of_the_contract(area):
     holder = make_holder()
     with pytest.raises(NotFound, match="outside the range"):
         assign(holder, "MTR-99999999")
-    actions.mark_faulty("MTR-00000009", make_pool(), actor=CLI, now=NOW)
+    life.move_meter("MTR-00000009", "faulty", make_pool(), actor=CLI, now=NOW)
     with pytest.raises(Conflict) as refused:
         assign(holder, "MTR-00000009")
     assert refused.value.code == "USER_HAS_METER"

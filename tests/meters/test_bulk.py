@@ -6,7 +6,7 @@ import pytest
 
 from portal.audit import CLI
 from portal.errors import NotFound
-from portal.meters import actions, bulk, queries
+from portal.meters import actions, bulk, life, queries
 from tests.factories import NOW, make_holder, make_pool, make_user
 
 pytestmark = pytest.mark.usefixtures("area")
@@ -84,7 +84,7 @@ def test_own_stock_goes_first_and_other_regions_stock_never(area):
 def test_a_meter_that_turned_faulty_in_the_pool_is_passed_over(area):
     pool = make_pool()
     make_holder()  # fills the pool
-    actions.mark_faulty("MTR-00000002", pool, actor=CLI, now=NOW)
+    life.move_meter("MTR-00000002", "faulty", pool, actor=CLI, now=NOW)
     make_user()
     assert [row.meter_id for row in run(pool).assigned] == ["MTR-00000003"]
 

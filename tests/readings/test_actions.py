@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, scoped_session
 
 from portal.config import Config
-from portal.meters import actions as meters
+from portal.meters import holding
 from portal.periods import Period
 from portal.readings import actions, queries
 from portal.readings.incoming import Unreadable
@@ -161,7 +161,7 @@ def test_what_is_held_for_staff_is_held_once(config: Config) -> None:
 
 
 def test_retired_meters_and_time_before_commissioning(config: Config, area: scoped_session[Session]) -> None:
-    meters.hear_of([13, 14])
+    holding.hear_of([13, 14])
     area.execute(text("UPDATE meters SET status = 'retired' WHERE meter_key = 13"))
     area.execute(text("UPDATE meters SET commissioned_at = :at WHERE meter_key = 14"), {"at": YESTERDAY})
     area.commit()

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, scoped_session
 
 from portal.config import Config
-from portal.meters import actions as meters
+from portal.meters import holding
 from portal.periods import Period, local_day
 from portal.readings import actions, queries
 from portal.readings.usage import hour_of, hours_of_half_hour
@@ -25,7 +25,7 @@ LONDON = ZoneInfo("Europe/London")
 def london(area: scoped_session[Session]) -> None:
     """Meter 13 stands where clocks change."""
     area.execute(text("INSERT INTO regions (name, timezone) VALUES ('London', 'Europe/London') ON CONFLICT DO NOTHING"))
-    meters.hear_of([13])
+    holding.hear_of([13])
     area.execute(text("UPDATE meters SET region = 'London' WHERE meter_key = 13"))
     area.commit()
     yield
