@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -172,6 +173,30 @@ NewPassword = Annotated[
     ),
     _asking(rules.check_password),
 ]
+
+
+def _register(value: object) -> object:
+    # As of readings: a plain number, or one as text; what a float made of it is not what was read off.
+    text = str(value) if isinstance(value, int | float | Decimal) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text, re.ASCII):
+        raise ValueError("give the kWh that the register shows, such as 12345.6")
+    return Decimal(text)
+
+
+RegisterKwh = Annotated[
+    Decimal,
+    BeforeValidator(_register),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": 999_999_999},
+                {"type": "string", "pattern": "^[0-9]{1,9}(\\.[0-9]{1,6})?$"},
+            ],
+            "examples": ["12345.6"],
+        }
+    ),
+]
+"""What a register shows, kWh: a number, or one as text."""
 Otp = Annotated[str, Field(pattern="^[0-9]{6}$", description="The six digits of the mail.")]
 Secret = Annotated[str, Field(max_length=256, json_schema_extra={"pattern": NO_NUL})]
 """A password or token that is only compared."""

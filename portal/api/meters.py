@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NotRequired
+from typing import Any, Literal, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -12,7 +12,7 @@ from portal.accounts import queries as accounts
 from portal.api.blueprint import Answer, ApiBlueprint
 from portal.api.caller import actor, now, pool, user
 from portal.api.errors import BadRequest
-from portal.api.fields import Body, Count, MeterId, Paging, RegionName, Text, Uuid
+from portal.api.fields import Body, Count, Instant, MeterId, Paging, Query, RegionName, RegisterKwh, Text, Uuid
 from portal.api.ids import get_user_id
 from portal.api.jobs import JobAnswer
 from portal.api.presenters import (
@@ -32,6 +32,7 @@ from portal.api.presenters import (
     period_json,
     stats_json,
 )
+from portal.billing import supply
 from portal.errors import Conflict
 from portal.gates import ADMIN
 from portal.jobs import bulk_assign
@@ -65,6 +66,21 @@ class AssignBody(Body):
     user_id: Text = Field(alias="userId")
     meter_id: Text | None = Field(default=None, alias="meterId")
     region: RegionName | None = None
+    since: Instant | None = Field(default=None, description="Since when it is theirs, where that is not now.")
+    opening_register: RegisterKwh | None = Field(default=None, alias="openingRegister")
+    reason: Text = Field(default="", max_length=500, description="Why, for the history.")
+
+
+class UnassignQuery(Query):
+    """How a meter comes back."""
+
+    at: Instant | None = Field(default=None, description="Until when it was theirs, where that is not now.")
+    closing_register: RegisterKwh | None = Field(default=None, alias="closingRegister")
+    rolled_over: bool = Field(default=False, alias="rolledOver")
+    to: Literal["in_stock", "quarantine", "faulty", "retired"] | None = Field(
+        default=None, description="What becomes of it; by the utility's rule without it."
+    )
+    reason: Text = Field(default="", max_length=500, description="Why, for the history.")
 
 
 class LegacyAssignBody(Body):
@@ -126,8 +142,8 @@ class HistoryAnswer(TypedDict):
     pagination: PaginationJson
 
 
-def _assign(user_id: str, meter_id: str | None, region: str | None, how: str) -> Assigned:
-    return actions.assign(get_user_id(user_id), pool(), meter_id, region, how=how, actor=actor(), now=now())
+def _assign(user_id: str, meter_id: str | None, region: str | None, how: str, **details: Any) -> Assigned:
+    return actions.assign(get_user_id(user_id), pool(), meter_id, region, how=how, actor=actor(), now=now(), **details)
 
 
 @api.post(
@@ -136,18 +152,40 @@ def _assign(user_id: str, meter_id: str | None, region: str | None, how: str) ->
 )  # fmt: skip
 def assign_meter(body: AssignBody) -> Answer:
     """The named meter, or the next free one of the user's region. The refusals stand in the order that they apply."""
-    assigned = _assign(body.user_id, body.meter_id, body.region, "admin")
+    assigned = _assign(
+        body.user_id,
+        body.meter_id,
+        body.region,
+        "admin",
+        since=body.since,
+        opening_register=body.opening_register,
+        reason=body.reason,
+    )
     return Answer(assignment_json(assigned), f"{assigned.email} has {assigned.meter_id} now.")
 
 
 @api.delete(
-    "/admin/meters/unassign/<user_id>", gate=ADMIN, answer=FreedAnswer,
-    errors={404: ("USER_NOT_FOUND", "METER_NOT_ASSIGNED")}, summary="Take a customer's meter back",
+    "/admin/meters/unassign/<user_id>", gate=ADMIN, query=UnassignQuery, answer=FreedAnswer,
+    errors={404: ("USER_NOT_FOUND", "METER_NOT_ASSIGNED"), 409: ("PERIOD_BILLED",)},
+    summary="Take a customer's meter back",
 )  # fmt: skip
-def unassign_meter(user_id: str) -> Answer:
-    """The meter can be given to somebody else at once."""
-    freed = actions.unassign(get_user_id(user_id), pool(), actor=actor(), now=now())
-    return Answer({"user_id": str(freed.user_id), "meter_id": freed.meter_id}, f"{freed.meter_id} is free again.")
+def unassign_meter(user_id: str, query: UnassignQuery) -> Answer:
+    """It can be given to somebody else at once, or when its quarantine is over where the utility has one."""
+    freed = supply.unassign(
+        get_user_id(user_id),
+        pool(),
+        at=query.at,
+        closing_register=query.closing_register,
+        rolled_over=query.rolled_over,
+        to=query.to,
+        reason=query.reason,
+        actor=actor(),
+        now=now(),
+    )
+    return Answer(
+        {"user_id": str(freed.user_id), "meter_id": freed.meter_id},
+        f"{freed.email} does not hold {freed.meter_id} any more.",
+    )
 
 
 @api.post(

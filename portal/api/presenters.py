@@ -7,24 +7,31 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
 from portal.accounts.models import User
 from portal.accounts.tokens import TokenPair
-from portal.api.fields import MeterId, Time, Uuid
+from portal.api.fields import KwhText, MeterId, Time, Uuid
 from portal.errors import PortalError
 from portal.jobs import Job
 from portal.meters.bulk import BulkResult
+from portal.meters.history import Event
 from portal.meters.holding import Assigned
 from portal.meters.models import Assignment, Meter
 from portal.meters.queries import Stats
+from portal.money import kwh_str
 
 
 def time_str(instant: datetime) -> str:
     """ISO 8601 with offset, in UTC."""
     return instant.isoformat()
+
+
+def _time(instant: datetime | None) -> str | None:
+    return time_str(instant) if instant is not None else None
 
 
 class PaginationJson(TypedDict):
@@ -212,6 +219,9 @@ class MeterJson(TypedDict):
     make: str | None
     model: str | None
     phase: int
+    digits: int
+    quarantine_until: Time | None
+    commissioned_at: Time | None
     last_seen_at: Time | None
 
 
@@ -225,7 +235,10 @@ def meter_json(meter: Meter, holder: uuid.UUID | None) -> MeterJson:
         "make": meter.make,
         "model": meter.model,
         "phase": meter.phase,
-        "last_seen_at": time_str(meter.last_seen_at) if meter.last_seen_at else None,
+        "digits": meter.digits,
+        "quarantine_until": _time(meter.quarantine_until),
+        "commissioned_at": _time(meter.commissioned_at),
+        "last_seen_at": _time(meter.last_seen_at),
     }
 
 
@@ -236,6 +249,11 @@ class PeriodJson(TypedDict):
     assigned_at: Time
     unassigned_at: Time | None
     how: str
+    assigned_by: str
+    unassigned_by: str | None
+    unassigned_how: str | None
+    opening_register: KwhText | None
+    closing_register: KwhText | None
 
 
 def period_json(row: Assignment) -> PeriodJson:
@@ -243,9 +261,51 @@ def period_json(row: Assignment) -> PeriodJson:
     return {
         "user_id": str(row.user_id),
         "assigned_at": time_str(row.assigned_at),
-        "unassigned_at": time_str(row.unassigned_at) if row.unassigned_at else None,
+        "unassigned_at": _time(row.unassigned_at),
         "how": row.how,
+        "assigned_by": row.assigned_by,
+        "unassigned_by": row.unassigned_by,
+        "unassigned_how": row.unassigned_how,
+        "opening_register": _kwh(row.opening_register),
+        "closing_register": _kwh(row.closing_register),
     }
+
+
+class EventJson(TypedDict):
+    """One thing that happened to a meter or a supply: what, since when, told when and by whom, how and why."""
+
+    at: Time
+    what: str
+    meter_id: MeterId
+    user_id: Uuid | None
+    email: str | None
+    how: str | None
+    who: str
+    why: str
+    register_kwh: KwhText | None
+    told_at: Time | None
+    act: int | None
+
+
+def event_json(event: Event) -> EventJson:
+    """One thing that happened."""
+    return {
+        "at": time_str(event.at),
+        "what": event.what,
+        "meter_id": event.meter_id,
+        "user_id": str(event.user_id) if event.user_id else None,
+        "email": event.email,
+        "how": event.how,
+        "who": event.who,
+        "why": event.why,
+        "register_kwh": _kwh(event.register),
+        "told_at": _time(event.told_at),
+        "act": event.act,
+    }
+
+
+def _kwh(value: Decimal | None) -> str | None:
+    return kwh_str(value) if value is not None else None
 
 
 class JobJson(TypedDict):
