@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from portal.accounts.models import User
 from portal.audit import SYSTEM, AuditEntry
 from portal.errors import Conflict
-from portal.meters import actions, queries
+from portal.meters import actions, search
 from portal.registration import register
 from tests.factories import NOW, make_holder, make_pool
 
@@ -33,7 +33,7 @@ def test_without_a_meter_the_account_stands_and_is_listed(area):
     area.commit()
     assert registered.user.meter_id is None
     assert registered.refusal.code == "NO_METERS_AVAILABLE"
-    assert [user.email for user in queries.list_without_meter().users] == ["asha@example.com"]
+    assert [user.email for user in search.list_without_meter().users] == ["asha@example.com"]
     entry = area.scalar(select(AuditEntry).where(AuditEntry.action == "meter.pending"))
     assert entry.details == {"code": "NO_METERS_AVAILABLE"}
     [line] = logged

@@ -61,6 +61,31 @@ class User(Base):
     session_version: Mapped[int] = mapped_column(server_default="0", default=0)
 
 
+class UserWords(Base):
+    """What a user is found by, in lower case: e-mail and name. A trigger on `users` keeps it.
+
+    Beside `users`, whose every assignment would otherwise write the trigrams of a name again.
+    """
+
+    __tablename__ = "user_words"
+    __table_args__ = (
+        Index("ix_user_words_newest", "created_at", "user_id"),
+        Index("ix_user_words_staff", "role", "created_at", "user_id", postgresql_where=text("role <> 'user'")),
+        Index(
+            "ix_user_words_words",
+            "words",
+            postgresql_using="gin",
+            postgresql_ops={"words": "gin_trgm_ops"},
+            postgresql_with={"gin_pending_list_limit": "65536"},
+        ),
+    )
+
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(User.user_id, ondelete="CASCADE"), primary_key=True)
+    created_at: Mapped[UtcTime]
+    role: Mapped[str] = mapped_column(String(10))
+    words: Mapped[str] = mapped_column(String(400))
+
+
 class Token(Base):
     """An access or refresh token, kept as its SHA-256. One log-in is one family: it ends as a whole."""
 

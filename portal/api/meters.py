@@ -36,7 +36,7 @@ from portal.billing import supply
 from portal.errors import Conflict
 from portal.gates import ADMIN
 from portal.jobs import bulk_assign
-from portal.meters import actions, bulk, queries, rules
+from portal.meters import actions, bulk, queries, rules, stats
 from portal.meters.holding import Assigned
 
 api = ApiBlueprint("meters", tag="Meters")
@@ -210,7 +210,7 @@ def bulk_assign_meters(body: BulkBody) -> Answer:
     """Longest wait first. Up to 1,000 at once; more are a job, which answers with the same summary."""
     if body.region is not None:
         accounts.get_region(body.region)
-    waiting = queries.count_waiting(body.region)
+    waiting = stats.count_waiting(body.region)
     total = waiting if body.limit is None else min(waiting, body.limit)
     if total > AT_ONCE:
         args = bulk_assign.arguments(body.region, body.limit, dry_run=body.dry_run, actor=actor())
@@ -227,7 +227,7 @@ def bulk_assign_meters(body: BulkBody) -> Answer:
 @api.get("/admin/meters/stats", gate=ADMIN, answer=StatsAnswer, summary="Assignment in numbers")
 def meter_stats() -> Answer:
     """Only customers whose account is open count; staff hold no meters."""
-    return Answer({"stats": stats_json(queries.stats(pool()))}, "Meters and who holds them.")
+    return Answer({"stats": stats_json(stats.stats(pool()))}, "Meters and who holds them.")
 
 
 @api.get("/admin/meters", gate=ADMIN, query=MeterQuery, answer=MetersAnswer, summary="Meters")

@@ -21,7 +21,7 @@ from portal.meters.bulk import BulkResult
 from portal.meters.history import Event
 from portal.meters.holding import Assigned
 from portal.meters.models import Assignment, Meter
-from portal.meters.queries import Stats
+from portal.meters.stats import Stats
 from portal.money import kwh_str
 
 

@@ -16,7 +16,7 @@ from portal.api.fields import Body, Name, Paging, Phone, Text
 from portal.api.ids import get_user_id
 from portal.api.presenters import PaginationJson, UserJson, pagination_json, user_json
 from portal.gates import ADMIN, SIGNED_IN
-from portal.meters import queries
+from portal.meters import search
 from portal.registration import close_account
 
 api = ApiBlueprint("users", tag="Accounts")
@@ -65,7 +65,7 @@ def put_profile(body: ProfileBody) -> Answer:
 @api.get("/admin/users", gate=ADMIN, query=UsersQuery, answer=UsersAnswer, summary="Users")
 def list_users(query: UsersQuery) -> Answer:
     """By part of their e-mail, name or meter, newest first; closed accounts too."""
-    page = queries.search_users(query.search, query.role, query.limit, query.offset)
+    page = search.search_users(query.search, query.role, query.limit, query.offset)
     data = {
         "users": [user_json(each) for each in page.users],
         "pagination": pagination_json(page.total, query.limit, query.offset),

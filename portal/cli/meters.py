@@ -13,7 +13,8 @@ from portal.audit import CLI
 from portal.billing import supply
 from portal.cli._common import DatabaseGroup, now, pool
 from portal.db import session
-from portal.meters import actions, bulk, queries
+from portal.meters import actions, bulk
+from portal.meters import stats as meter_stats
 from portal.periods import local_midnight
 
 group = DatabaseGroup("meters", help="Meters and who holds them.")
@@ -25,7 +26,7 @@ group = DatabaseGroup("meters", help="Meters and who holds them.")
 def assign_all(region: str | None, dry_run: bool) -> None:
     if region:
         accounts.get_region(region)
-    found = queries.count_waiting(region)
+    found = meter_stats.count_waiting(region)
     print(
         f"Found {found} {'customer' if found == 1 else 'customers'} without a meter{f' in {region}' if region else ''}."
     )
@@ -103,7 +104,7 @@ def unassign(email: str) -> None:
 
 @group.command("stats", help="Assignment in numbers.")
 def stats() -> None:
-    counts = queries.stats(pool())
+    counts = meter_stats.stats(pool())
     print(f"customers            {counts.total_users}")
     print(f"with a meter         {counts.users_with_meters} ({counts.assignment_percentage} %)")
     print(f"without a meter      {counts.users_without_meters}")

@@ -24,6 +24,8 @@ from portal.billing import actions as billing
 from portal.cli._common import DatabaseCommand
 from portal.db import session
 from portal.logs import get_logger
+from portal.meters import life, search, stats
+from portal.meters.pool import Pool
 from portal.readings import actions
 
 CHUNK = 2_000
@@ -32,6 +34,7 @@ LONGEST_PAUSE = 30.0
 PARTITIONS_EVERY = 24 * 3600.0
 PARTITIONS_AGAIN = 60.0
 BILLS_EVERY = 600.0
+METERS_EVERY = 5.0
 STALLED_EVERY = 30.0
 # How long a job may go on after a signal. One that needs longer is left to the next worker.
 GRACE = 20.0
@@ -51,8 +54,11 @@ def group() -> None:
 
 
 def keep_usage(app: Flask, stop: threading.Event) -> None:
-    """Recompute touched usage every second, and let bills fall due, until `stop`. A fault is logged and tried again."""
-    pause, partitions_due, bills_due = 0.0, 0.0, 0.0
+    """Recompute touched usage every second, and do what falls due now and then, until `stop`.
+
+    A fault is logged and tried again.
+    """
+    pause, partitions_due, bills_due, meters_due = 0.0, 0.0, 0.0, 0.0
     while not stop.wait(pause):
         try:
             with app.app_context():
@@ -61,6 +67,9 @@ def keep_usage(app: Flask, stop: threading.Event) -> None:
                 if time.monotonic() >= bills_due:
                     bills_due = time.monotonic() + BILLS_EVERY
                     let_bills_fall_due()
+                if time.monotonic() >= meters_due:
+                    meters_due = time.monotonic() + METERS_EVERY
+                    keep_meters(Pool.of(app.config["PORTAL"]))
                 while not stop.is_set() and refresh_chunk():
                     pass
             pause = PAUSE
@@ -82,6 +91,17 @@ def let_bills_fall_due() -> int:
     moved = billing.mark_overdue(datetime.now(UTC))
     session.commit()
     return moved
+
+
+def keep_meters(pool: Pool) -> None:
+    """Release meters whose quarantine is over, make the tallies few, and let new words be found quickest."""
+    now = datetime.now(UTC)
+    while life.release_rested(pool, now=now):
+        session.commit()
+    stats.fold(now)
+    session.commit()
+    search.flush_words()
+    session.commit()
 
 
 def _make_partitions() -> float:

@@ -149,6 +149,7 @@ class Assignment(Base):
             using="gist",
         ),
         Index(None, "connection_id"),
+        Index(None, "assigned_at"),
     )
 
     assignment_id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -165,3 +166,19 @@ class Assignment(Base):
     unassigned_by: Mapped[str | None] = mapped_column(String(200))
     unassigned_how: Mapped[str | None] = mapped_column(String(15))
     unassigned_act: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Tally(Base):
+    """What one statement changed of a count; the sum over `what` is the count. Triggers write them, `stats` folds them.
+
+    `what`: a role (all users of it), customer (with an open account), holder, a status of meters (bucket: 100,000
+    numbers), given and taken (bucket: the local day's number since 2000-01-01).
+    """
+
+    __tablename__ = "tallies"
+
+    tally_id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    what: Mapped[str] = mapped_column(String(12))
+    region: Mapped[str | None] = mapped_column(String(100))
+    bucket: Mapped[int] = mapped_column(server_default="0")
+    n: Mapped[int] = mapped_column(BigInteger)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import Select, and_, func, or_, select, text
 
 from portal.accounts.models import User
 from portal.db import session
 from portal.errors import NotFound
-from portal.meters import rules
+from portal.meters import rules, stats
 from portal.meters.models import Assignment, Connection, Meter
 from portal.meters.pool import Pool
 from portal.periods import Period
@@ -94,39 +93,6 @@ def count_waiting_by_region() -> list[tuple[str | None, int]]:
     return sorted(((region, count) for region, count in session.execute(query)), key=lambda each: -each[1])
 
 
-@dataclass(frozen=True, slots=True)
-class UserPage:
-    """One page of users, and how many there are in all."""
-
-    users: list[User]
-    total: int
-
-
-def _matching(query: Select[User], search: str) -> Select[User]:
-    """Users whose e-mail, name or meter contains the words, whatever their case."""
-    pattern = "%" + search.strip().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-    return query.where(or_(User.email.ilike(pattern), User.name.ilike(pattern), User.meter_id.ilike(pattern)))
-
-
-def _page(query: Select[User], limit: int, offset: int) -> UserPage:
-    total = session.scalar(select(func.count()).select_from(query.order_by(None).subquery())) or 0
-    return UserPage(list(session.scalars(query.limit(limit).offset(offset))), total)
-
-
-def list_without_meter(region: str | None = None, search: str = "", limit: int = 20, offset: int = 0) -> UserPage:
-    """Customers who wait for a meter, longest wait first."""
-    query = waiting(region).order_by(User.created_at, User.user_id)
-    return _page(_matching(query, search) if search.strip() else query, limit, offset)
-
-
-def search_users(search: str = "", role: str | None = None, limit: int = 20, offset: int = 0) -> UserPage:
-    """Users by part of their e-mail, name or meter, newest first; all of them without words."""
-    query = select(User).order_by(User.created_at.desc(), User.user_id)
-    if role is not None:
-        query = query.where(User.role == role)
-    return _page(_matching(query, search) if search.strip() else query, limit, offset)
-
-
 def list_free(region: str | None, pool: Pool, limit: int = 5) -> list[str]:
     """The numbers that the next claims for a user of `region` would most likely take; nothing is reserved."""
     keys = session.scalars(
@@ -137,52 +103,6 @@ def list_free(region: str | None, pool: Pool, limit: int = 5) -> list[str]:
         {"region": region, "first": pool.first, "last": pool.last, "limit": limit},
     )
     return [rules.meter_id(key) for key in keys]
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """Assignment in numbers. Only customers whose account is open count; staff hold no meters."""
-
-    total_users: int
-    users_with_meters: int
-    meters_by_region: list[tuple[str | None, int]]
-    available_meters: int
-    first: str
-    last: str
-    last_assigned_at: datetime | None
-
-    @property
-    def users_without_meters(self) -> int:
-        """Customers who wait."""
-        return self.total_users - self.users_with_meters
-
-    @property
-    def assignment_percentage(self) -> float:
-        """With a meter, in per cent of all customers, one decimal; 0 when there are none. Not money, so a float."""
-        return round(100 * self.users_with_meters / self.total_users, 1) if self.total_users else 0.0
-
-
-def stats(pool: Pool) -> Stats:
-    """Counts of now. `meters_by_region` counts assigned meters by their holders' region, largest first."""
-    open_customers = (User.role == "user", User.closed_at.is_(None))
-    rows = session.execute(
-        select(User.region, func.count(), func.count(User.meter_id)).where(*open_customers).group_by(User.region)
-    ).all()
-    by_region = sorted(((region, held) for region, _, held in rows if held), key=lambda each: (-each[1], each[0] or ""))
-    blocked = session.scalar(
-        select(func.count()).where(
-            Meter.meter_key.between(pool.first, pool.last), Meter.status.in_(("assigned", "faulty", "retired"))
-        )
-    )
-    return Stats(
-        total_users=sum(count for _, count, _ in rows),
-        users_with_meters=sum(held for _, _, held in rows),
-        meters_by_region=by_region,
-        available_meters=pool.last - pool.first + 1 - (blocked or 0),
-        first=rules.meter_id(pool.first),
-        last=rules.meter_id(pool.last),
-        last_assigned_at=session.scalar(select(func.max(Assignment.assigned_at))),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +120,7 @@ def list_meters(status: str | None = None, region: str | None = None, limit: int
         query = query.where(Meter.status == status)
     if region is not None:
         query = query.where(Meter.region == region)
-    total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+    total = stats.count_meters(status, region)
     held = and_(Assignment.meter_key == Meter.meter_key, Assignment.unassigned_at.is_(None))
     rows = session.execute(
         query.add_columns(Assignment.user_id)

@@ -15,7 +15,7 @@ from portal.db import session
 from portal.errors import NotFound, PortalError
 from portal.gates import ADMIN, gate
 from portal.jobs import bulk_assign, parts
-from portal.meters import queries
+from portal.meters import queries, stats
 from portal.web import staff
 from portal.web.admin import admin
 from portal.web.forms import BulkForm, put_errors
@@ -48,7 +48,7 @@ def bulk_post() -> AnyResponse:
 def _begin(region: str | None, limit: int | None, *, dry_run: bool) -> uuid.UUID:
     if region is not None:
         accounts.get_region(region)
-    waiting = queries.count_waiting(region)
+    waiting = stats.count_waiting(region)
     total = waiting if limit is None else min(waiting, limit)
     args = bulk_assign.arguments(region, limit, dry_run=dry_run, actor=actor())
     put = jobs.start if total > AT_ONCE else jobs.begin

@@ -9,6 +9,7 @@ from flask import Blueprint, Response, render_template, request
 from portal.accounts import queries as accounts
 from portal.gates import OPERATOR, gate
 from portal.meters import queries as meters
+from portal.meters import search, stats
 from portal.periods import local_date
 from portal.web import formats, staff
 from portal.web.fragments import page_or_fragment
@@ -22,8 +23,8 @@ operator = Blueprint("operator", __name__, url_prefix="/admin")
 @gate(OPERATOR)
 def dashboard() -> Response:
     """The numbers of now, and the head of the queue. The numbers refresh themselves."""
-    numbers = staff.numbers(meters.stats(pool()), now())
-    queue = meters.list_without_meter(limit=8)
+    numbers = staff.numbers(stats.stats(pool()), now())
+    queue = search.list_without_meter(limit=8)
     return page_or_fragment(
         "operator/dashboard.html",
         "operator/_numbers.html",
@@ -39,7 +40,7 @@ def dashboard() -> Response:
 def waiting() -> Response:
     """Customers without a meter, longest wait first; searched while typing where there is a script."""
     form, offset = staff.search_form(request.args), offset_of_request()
-    found = meters.list_without_meter(form.region.data or None, form.q.data or "", PAGE, offset)
+    found = search.list_without_meter(form.region.data or None, form.q.data or "", PAGE, offset)
     return page_or_fragment(
         "operator/waiting.html", "operator/_waiting.html",
         form=form, queue=found, now=now(), pages=pager(len(found.users), found.total, offset),
@@ -51,7 +52,7 @@ def waiting() -> Response:
 def users() -> Response:
     """All users, newest first, by e-mail, name or meter."""
     form, offset = staff.search_form(request.args), offset_of_request()
-    found = meters.search_users(form.q.data or "", limit=PAGE, offset=offset)
+    found = search.search_users(form.q.data or "", limit=PAGE, offset=offset)
     return page_or_fragment(
         "operator/users.html",
         "operator/_users.html",
@@ -76,5 +77,5 @@ def user(user_id: uuid.UUID) -> str:
 @gate(OPERATOR)
 def user_options() -> str:
     """Suggestions for the field that takes a customer's e-mail: those who wait for a meter."""
-    found = meters.list_without_meter(search=request.args.get("email", ""), limit=8)
+    found = search.list_without_meter(search=request.args.get("email", ""), limit=8)
     return render_template("operator/_options.html", users=found.users)

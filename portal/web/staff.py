@@ -12,8 +12,8 @@ from flask_babel import ngettext
 
 from portal.accounts import queries as accounts
 from portal.meters.models import Assignment
-from portal.meters.queries import Stats
 from portal.meters.rules import meter_id
+from portal.meters.stats import Stats
 from portal.web import formats, words
 from portal.web.charts import share
 from portal.web.forms import AssignForm, SearchForm

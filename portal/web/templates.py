@@ -10,7 +10,7 @@ from typing import Any
 from flask import Flask, g, url_for
 from flask_babel import get_locale
 
-from portal.meters import queries as meters
+from portal.meters import stats
 from portal.web import formats, words
 from portal.web.charts import share
 from portal.web.session import home_of, zone
@@ -69,4 +69,4 @@ def _of_this_request() -> dict[str, Any]:
 
 def _waiting_count() -> int:
     """How many customers wait for a meter: the side bar of staff."""
-    return meters.count_waiting()
+    return stats.count_waiting()

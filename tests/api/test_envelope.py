@@ -288,8 +288,8 @@ def test_a_get_writes_nothing(app, as_admin, act, monkeypatch):
         own.execute(text("INSERT INTO regions (name) VALUES ('Atlantis')"))
         return original(pool)
 
-    original = meters.queries.stats
-    monkeypatch.setattr(meters.queries, "stats", writes)
+    original = meters.stats.stats
+    monkeypatch.setattr(meters.stats, "stats", writes)
     as_admin.get("/admin/meters/stats")
     with act() as session:
         assert session.scalar(text("SELECT count(*) FROM regions WHERE name = 'Atlantis'")) == 0

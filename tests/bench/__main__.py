@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from portal.audit import SYSTEM
 from portal.db import db, session
-from portal.meters import actions, queries
+from portal.meters import actions, stats
 from portal.readings.actions import store
 from portal.readings.incoming import decode_many
 from tests.bench.harness import load_holders, machine, portal, row, seconds
@@ -38,7 +38,7 @@ def main() -> None:
                 scan = seconds(scan_for_a_free_one, 3)
                 row(f"one automatic assignment, {size:,} taken", f"{latency[size] * 1e3:.1f} ms", f"scan {scan:.2f} s",
                     scan / latency[size], "≥ 1,000")  # fmt: skip
-                count = seconds(lambda: queries.stats(make_pool()), 3)
+                count = seconds(lambda: stats.stats(make_pool()), 3)
                 bare = seconds(lambda: session.execute(text("SELECT region, count(*) FROM users GROUP BY 1")).all(), 3)
                 row(f"statistics, {size:,} users", f"{count * 1e3:.0f} ms", f"GROUP BY {bare * 1e3:.0f} ms",
                     bare / count, "≥ 200, not met: counted live")  # fmt: skip

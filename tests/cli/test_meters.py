@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from portal.meters import actions, queries
+from portal.meters import actions, queries, stats
 from tests.factories import make_holder, make_pool, make_user
 
 
@@ -34,7 +34,7 @@ def test_assign_all_tells_who_got_what(flask, act):
         "Total: 2 assigned, 0 left without, 2 in all.",
     ]
     with act():
-        assert queries.count_waiting() == 0
+        assert stats.count_waiting() == 0
 
 
 def test_a_dry_run_changes_nothing(flask, act):
@@ -44,7 +44,7 @@ def test_a_dry_run_changes_nothing(flask, act):
     assert "asha@example.com → MTR-00000001 (Pune-West)" in output
     assert "1 would be assigned" in output
     with act():
-        assert queries.count_waiting() == 1
+        assert stats.count_waiting() == 1
 
 
 def test_only_one_region_and_an_unknown_one(flask, act):
@@ -105,7 +105,7 @@ def test_wrong_input_is_told_in_one_line_and_nothing_is_done(flask, act, words, 
     assert says in output
     assert "Traceback" not in output
     with act():
-        assert queries.count_waiting() == 1
+        assert stats.count_waiting() == 1
 
 
 def test_statistics(flask, act):

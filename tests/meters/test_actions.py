@@ -8,7 +8,7 @@ import pytest
 
 from portal.audit import CLI
 from portal.errors import Conflict, Invalid, NotFound, PortalError
-from portal.meters import actions, life, queries
+from portal.meters import actions, life, queries, stats
 from portal.meters.models import Meter
 from tests.factories import NOW, make_holder, make_pool, make_user
 
@@ -105,7 +105,7 @@ def test_the_end_of_the_range_says_how_to_extend_it(area):
 def test_lowering_the_end_takes_no_meter_away(area):
     holder = make_holder(meter_id="MTR-00000009")
     small = make_pool(last=5)
-    assert queries.stats(small).available_meters == 5
+    assert stats.stats(small).available_meters == 5
     assert holder.meter_id == "MTR-00000009"
     assert unassign(holder, small).meter_id == "MTR-00000009"
     area.commit()

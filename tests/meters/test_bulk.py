@@ -6,7 +6,7 @@ import pytest
 
 from portal.audit import CLI
 from portal.errors import NotFound
-from portal.meters import actions, bulk, life, queries
+from portal.meters import actions, bulk, life, stats
 from tests.factories import NOW, make_holder, make_pool, make_user
 
 pytestmark = pytest.mark.usefixtures("area")
@@ -27,7 +27,7 @@ def test_everybody_who_waits_is_served_and_nobody_else(area):
     area.commit()
     assert {row.email for row in result.assigned} == {user.email for user in waiting}
     assert result.failed == []
-    assert queries.count_waiting() == 0
+    assert stats.count_waiting() == 0
 
 
 def test_a_dry_run_says_exactly_what_a_run_does_and_does_nothing(area):
@@ -36,7 +36,7 @@ def test_a_dry_run_says_exactly_what_a_run_does_and_does_nothing(area):
     area.commit()
     shown = run(dry_run=True)
     area.commit()
-    assert queries.count_waiting() == 3
+    assert stats.count_waiting() == 3
     assert run().assigned == shown.assigned
 
 
@@ -57,7 +57,7 @@ def test_region_and_limit(area):
     make_user(region="Delhi-North")
     result = run(region="Pune-East", limit=2)
     assert [row.email for row in result.assigned] == [user.email for user in here[:2]]
-    assert queries.count_waiting() == 2
+    assert stats.count_waiting() == 2
 
 
 def test_more_than_a_chunk(area, monkeypatch):
@@ -109,12 +109,12 @@ def test_the_statistics_count_only_open_customers(area):
     closed = make_user()
     closed.closed_at = NOW
     area.commit()
-    stats = queries.stats(make_pool())
-    assert (stats.total_users, stats.users_with_meters, stats.users_without_meters) == (4, 3, 1)
-    assert stats.assignment_percentage == 75.0
-    assert stats.meters_by_region == [("Pune-West", 2), ("Delhi-North", 1)]
-    assert stats.available_meters == 10_000_000 - 3
-    assert stats.last_assigned_at == NOW
+    counts = stats.stats(make_pool())
+    assert (counts.total_users, counts.users_with_meters, counts.users_without_meters) == (4, 3, 1)
+    assert counts.assignment_percentage == 75.0
+    assert counts.meters_by_region == [("Pune-West", 2), ("Delhi-North", 1)]
+    assert counts.available_meters == 10_000_000 - 3
+    assert counts.last_assigned_at == NOW
 
 
 def test_the_next_numbers_are_stocked_after_the_highest_known(area):

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from portal.audit import CLI
 from portal.db import session
 from portal.errors import Conflict, NotFound
-from portal.meters import actions, bulk, queries
+from portal.meters import actions, bulk, stats
 from tests.factories import NOW, make_pool, make_user
 
 REGIONS = ("Pune-West", "Delhi-North")
@@ -127,7 +127,7 @@ class Holding(RuleBasedStateMachine):
     def the_tables_say_what_the_model_says(self):
         rows = session.execute(text("SELECT user_id, meter_id FROM users WHERE meter_id IS NOT NULL")).all()
         assert {user: int(meter[4:]) for user, meter in rows} == self.holds
-        assert queries.stats(self.pool).available_meters == 6 - len(self.holds)
+        assert stats.stats(self.pool).available_meters == 6 - len(self.holds)
         session.rollback()
 
 

@@ -11,7 +11,7 @@ from flask import Flask
 
 from portal.accounts.models import User
 from portal.accounts.queries import find_user_by_email, get_user
-from portal.meters import queries as meters
+from portal.meters import stats
 from tests.factories import NOW, make_holder, make_user
 from tests.web.conftest import HTMX, Browser
 
@@ -223,7 +223,7 @@ def test_suggestions_name_those_who_wait(admin: Browser, waiting: list[User]) ->
 
 def test_the_queue_on_the_side_bar_is_counted(app: Flask, admin: Browser, waiting: list[User]) -> None:
     with app.app_context():
-        assert meters.count_waiting() == 3
+        assert stats.count_waiting() == 3
     assert admin.get("/admin/users").plain.count("Without a meter 3") == 2
 
 
