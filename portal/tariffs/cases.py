@@ -28,6 +28,9 @@ def price_case(case: object) -> dict[str, Any]:
         return {"id": case_id, **_answer(_price(case))}
     except PortalError as error:
         return {"id": case_id, "error": error.message}
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        # What nobody thought of must not cost the other cases theirs.
+        return {"id": case_id, "error": f"The inputs cannot be priced ({type(error).__name__})."}
 
 
 def _price(case: Mapping[str, Any]) -> PricedBill:
@@ -61,6 +64,8 @@ def read_use(version: Version, inputs: Mapping[str, Any]) -> BillableUse:
     """The use that the inputs of a case describe; unknown words are ignored. Raises Invalid naming the word."""
     first_day, until = _day(inputs, "period_from"), _day(inputs, "period_to")
     if until is not None:
+        if until == date.max:
+            raise Invalid("period_to must be a day like 2026-04-30.")
         until += timedelta(days=1)  # the cases count the last day in
     if first_day is not None and until is not None and until <= first_day:
         raise Invalid("period_to lies before period_from.")
@@ -74,8 +79,9 @@ def read_use(version: Version, inputs: Mapping[str, Any]) -> BillableUse:
         word for word, value in inputs.items() if value is True or str(value).lower() in ("true", "yes")
     )
     licensee = next((str(inputs[word]) for word in _LICENSEE_WORDS if inputs.get(word)), None)
+    kwh = _energy(inputs)
     use = BillableUse(
-        kwh=_energy(inputs),
+        kwh=kwh,
         days=int(days),
         first_day=first_day if until is not None else None,
         until=until if first_day is not None else None,
@@ -84,7 +90,7 @@ def read_use(version: Version, inputs: Mapping[str, Any]) -> BillableUse:
         part_period="part_period" in options,
         options=options,
         given=_given(version, inputs),
-        window_kwh=_windows(version, inputs),
+        window_kwh=_windows(version, inputs, kwh),
         entitled_kwh=_entitled(version, inputs),
         export_kwh=_number(inputs, "export_kwh"),
         credit_brought_kwh=_number(inputs, "credit_brought_kwh") or Decimal(0),
@@ -101,7 +107,12 @@ def _phase(inputs: Mapping[str, Any]) -> int:
     words = {"single": 1, "single_phase": 1, "three": 3, "three_phase": 3}
     value = inputs.get("phase", 1)
     phase = words.get(value) if isinstance(value, str) else None
-    return phase if phase is not None else int(_decimal(value, "phase"))
+    if phase is None:
+        number = _decimal(value, "phase")
+        if number not in (1, 3):
+            raise Invalid("phase must be 1 or 3.")
+        phase = int(number)
+    return phase
 
 
 def _energy(inputs: Mapping[str, Any]) -> Decimal:
@@ -133,10 +144,13 @@ def _given(version: Version, inputs: Mapping[str, Any]) -> dict[str, tuple[Decim
     return given
 
 
-def _windows(version: Version, inputs: Mapping[str, Any]) -> dict[str, Decimal]:
+def _windows(version: Version, inputs: Mapping[str, Any], kwh_of_all: Decimal) -> dict[str, Decimal]:
     windows = [window for charge in version.charges if isinstance(charge, TimeOfDay) for window in charge.windows]
     found = {window.name: _number(inputs, window.input) for window in windows}
-    return {name: kwh for name, kwh in found.items() if kwh is not None}
+    known = {name: kwh for name, kwh in found.items() if kwh is not None}
+    if sum(known.values(), Decimal(0)) > kwh_of_all:
+        raise Invalid("The hours of the day have more energy than the whole.")
+    return known
 
 
 def _entitled(version: Version, inputs: Mapping[str, Any]) -> dict[str, Decimal]:

@@ -20,10 +20,10 @@ class BillableUse:
 
     `first_day` and `until` are local days, half-open, or None where a case names only a number of days.
     `part_period`: the connection starts or ends inside the cycle. `given` overrides the rate of a charge by its code.
-    `window_kwh` is energy by time-of-day window. `entitled_kwh`: monthly entitlement by charge code. `share` and
-    `cycle_days` are set on a part of a period that a change of rates divides: its share of the whole and the days of
-    the whole. `without_fixed`: a connection that ends on the day it began owes no fixed charge, because that day's
-    belongs to whoever takes over.
+    `window_kwh` is energy by time-of-day window. `entitled_kwh`: monthly entitlement by charge code. `share`,
+    `cycle_days` and `whole_kwh` are set on a part of a period that a change of rates divides: its share of the whole,
+    and the days and the energy of the whole. `without_fixed`: a connection that ends on the day it began owes no fixed
+    charge, because that day's belongs to whoever takes over.
     """
 
     kwh: Decimal
@@ -43,6 +43,7 @@ class BillableUse:
     licensee: str | None = None
     share: Decimal = Decimal(1)
     cycle_days: int | None = None
+    whole_kwh: Decimal | None = None
     without_fixed: bool = False
 
 
@@ -122,12 +123,16 @@ def is_within(version: Version, use: BillableUse, limit: Decimal | None, fractio
     """Whether the period's energy is within a monthly limit.
 
     Where the tariff normalises by days, the month's use (kWh × days of the month / days billed, to whole kWh) is
-    compared with the limit as published; else the energy with the limit scaled to the period.
+    compared with the limit as published; where it bills by cycles, the whole cycle's energy, also on a part of it;
+    else the energy with the limit scaled to the period.
     """
     if limit is None:
         return True
     if version.month == "normalised":
         return round_whole(use.kwh * days_of_month(use) / use.days) <= limit
+    if version.month == "cycle":
+        whole = use.kwh if use.whole_kwh is None else use.whole_kwh
+        return whole <= limit * whole_cycles(version, use)
     return use.kwh <= scaled_limit(version, limit, fraction)
 
 

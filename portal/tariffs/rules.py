@@ -150,7 +150,8 @@ def _divide(parts: list[VersionDays], use: BillableUse) -> list[tuple[Version, B
         rest -= kwh
         windows = {name: energy * share for name, energy in use.window_kwh.items()}
         its = replace(use, kwh=kwh, days=days, first_day=part.first_day, until=part.until, window_kwh=windows)
-        divided.append((part.version, replace(its, share=share, cycle_days=use.cycle_days or use.days)))
+        its = replace(its, share=share, cycle_days=use.cycle_days or use.days, whole_kwh=use.kwh)
+        divided.append((part.version, its))
     return divided
 
 
