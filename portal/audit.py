@@ -16,11 +16,12 @@ from portal.db import Base, UtcTime, session
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts. `kind` is user, key, cli or system; `label` is what a person reads in the log."""
+    """Who acts. `kind` is user, key, cli or system; `label` is what a person reads in the log, `address` from where."""
 
     kind: str
     label: str
     user_id: uuid.UUID | None = None
+    address: str | None = None
 
 
 SYSTEM = Actor("system", "the portal")
@@ -28,16 +29,20 @@ CLI = Actor("cli", "command line")
 
 
 class AuditEntry(Base):
-    """One act. Rows are only ever added: a trigger refuses changes and removals."""
+    """One act. Rows are only ever added: triggers refuse changes, removals and emptying."""
 
     __tablename__ = "audit_log"
-    __table_args__ = (Index(None, "subject_type", "subject_id", "audit_id"),)
+    __table_args__ = (
+        Index(None, "subject_type", "subject_id", "audit_id"),
+        Index(None, "actor_id", "audit_id"),
+    )
 
     audit_id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     at: Mapped[UtcTime]
     actor_kind: Mapped[str] = mapped_column(String(20))
     actor_label: Mapped[str] = mapped_column(String(200))
     actor_id: Mapped[uuid.UUID | None]
+    address: Mapped[str | None] = mapped_column(String(45))
     action: Mapped[str] = mapped_column(String(60))
     subject_type: Mapped[str] = mapped_column(String(30))
     subject_id: Mapped[str] = mapped_column(String(60))
@@ -58,6 +63,7 @@ def record(
         actor_kind=actor.kind,
         actor_label=actor.label,
         actor_id=actor.user_id,
+        address=actor.address,
         action=action,
         subject_type=subject_type,
         subject_id=str(subject_id),

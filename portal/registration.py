@@ -77,3 +77,13 @@ def close_account(user_id: uuid.UUID, pool: Pool, *, actor: Actor, now: datetime
         session.refresh(user)
     staff.close(user, actor=actor, now=now)
     return user
+
+
+def close_own_account(user_id: uuid.UUID, pool: Pool, *, actor: Actor, now: datetime) -> User:
+    """A customer ends their account, and with it their supply. What was billed stays. Raises Conflict STAFF_ACCOUNT."""
+    user = staff.get_open(user_id)
+    if user.meter_id is not None:
+        meters.unassign(user_id, pool, actor=actor, now=now, how="closing")
+        session.refresh(user)
+    staff.close_own(user, actor=actor, now=now)
+    return user

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy.exc import IntegrityError
@@ -59,7 +60,7 @@ def create_user(
         if "uq_users_email" in str(error.orig):
             raise _email_taken() from None
         raise
-    acts_for_self = Actor(actor.kind, actor.label, user.user_id) if actor.kind == "user" else actor
+    acts_for_self = replace(actor, user_id=user.user_id) if actor.kind == "user" else actor
     audit.record("user.created", acts_for_self, now, "user", user.user_id, {"role": role, "region": user.region})
     return user
 
@@ -92,11 +93,16 @@ def set_password(user: User, password: str, *, field: str = "password", actor: A
 
 def change_profile(user: User, *, name: str | None, phone: str | None, actor: Actor, now: datetime) -> None:
     """Change what the customer may change; None leaves a field alone, an empty phone removes it. Raises Invalid."""
+    before = {"name": user.name, "phone": user.phone}
     if name is not None:
         user.name = rules.check_name(name)
     if phone is not None:
         user.phone = rules.check_phone(phone)
-    audit.record("user.profile_changed", actor, now, "user", user.user_id)
+    after = {"name": user.name, "phone": user.phone}
+    changed = [field for field in before if before[field] != after[field]]
+    if changed:
+        details = {"before": {field: before[field] for field in changed}, "after": {f: after[f] for f in changed}}
+        audit.record("user.profile_changed", actor, now, "user", user.user_id, details)
 
 
 def add_region(name: str, timezone: str = "Asia/Kolkata", *, actor: Actor, now: datetime) -> Region:

@@ -55,10 +55,33 @@ class User(Base):
     password_hash: Mapped[str | None] = mapped_column(String(200))
     email_verified_at: Mapped[UtcTime | None]
     suspended_at: Mapped[UtcTime | None]
+    # Said to the person after the right password, so it is written for them.
+    suspended_reason: Mapped[str | None] = mapped_column(String(300))
     closed_at: Mapped[UtcTime | None]
     created_at: Mapped[UtcTime]
-    # Counts up when every open log-in must end (reset, log out everywhere): the browser session carries it.
-    session_version: Mapped[int] = mapped_column(server_default="0", default=0)
+
+
+class LogIn(Base):
+    """One log-in, of a browser or of a program (then its tokens are the family `login_id`). It ends as a whole.
+
+    `confirmed_at` is when the password was last given: what needs a fresh log-in asks for it.
+    """
+
+    __tablename__ = "log_ins"
+    __table_args__ = (
+        CheckConstraint("kind IN ('browser', 'program')", name="kind"),
+        Index("ix_log_ins_open", "user_id", postgresql_where=text("ended_at IS NULL")),
+    )
+
+    login_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(User.user_id, ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(10))
+    agent: Mapped[str] = mapped_column(String(200), server_default="")
+    address: Mapped[str | None] = mapped_column(String(45))
+    created_at: Mapped[UtcTime]
+    confirmed_at: Mapped[UtcTime]
+    expires_at: Mapped[UtcTime]
+    ended_at: Mapped[UtcTime | None]
 
 
 class UserWords(Base):

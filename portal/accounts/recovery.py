@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from portal import audit
-from portal.accounts import actions, codes, passwords, queries, tokens
+from portal.accounts import actions, codes, log_ins, passwords, queries, tokens
 from portal.accounts.models import User
 from portal.audit import Actor
 from portal.db import session
@@ -54,17 +54,19 @@ class Verified:
     set_password_token: str | None
 
 
-def verify_email(email: str, code: str, *, secret: str, now: datetime) -> Verified | None:
+def verify_email(email: str, code: str, *, secret: str, now: datetime, address: str | None = None) -> Verified | None:
     """Take the code of a mail as proof of the address. None for a wrong one: commit that too, it is counted."""
     user = _redeem(email, codes.VERIFY, code, secret=secret, now=now)
     if user is None:
         return None
-    _mark_verified(user, now)
+    _mark_verified(user, now, address)
     token = None if user.password_hash else codes.issue_token(user, secret=secret, now=now)
     return Verified(user, token)
 
 
-def set_first_password(token: str, password: str, confirmation: str, *, secret: str, now: datetime) -> User:
+def set_first_password(
+    token: str, password: str, confirmation: str, *, secret: str, now: datetime, address: str | None = None
+) -> User:
     """Give an account its first password. Raises Unauthorized INVALID_TOKEN, Conflict PASSWORD_ALREADY_SET, Invalid."""
     row = codes.find_token(token, secret=secret)
     user = queries.lock_user(row.user_id) if row is not None else None
@@ -73,13 +75,20 @@ def set_first_password(token: str, password: str, confirmation: str, *, secret: 
     if row is None or user is None or user.closed_at is not None or row.used_at is not None or row.expires_at <= now:
         raise Unauthorized("This token is not known, or it has been used or has expired.", "INVALID_TOKEN")
     _confirm(password, confirmation, "confirmPassword")
-    actions.set_password(user, password, actor=_self(user), now=now)
+    actions.set_password(user, password, actor=_self(user, address), now=now)
     row.used_at = now
     return user
 
 
 def reset_password(
-    email: str, code: str, password: str, confirmation: str, *, secret: str, now: datetime
+    email: str,
+    code: str,
+    password: str,
+    confirmation: str,
+    *,
+    secret: str,
+    now: datetime,
+    address: str | None = None,
 ) -> User | None:
     """Give an account a new password for the code of a mail, and end every log-in. None for a wrong code: commit it.
 
@@ -89,16 +98,24 @@ def reset_password(
     if user is None:
         return None
     _confirm(password, confirmation, "confirmPassword")
-    actions.set_password(user, password, field="newPassword", actor=_self(user), now=now)
-    _mark_verified(user, now)
+    actions.set_password(user, password, field="newPassword", actor=_self(user, address), now=now)
+    _mark_verified(user, now, address)
     tokens.revoke_all(user, now)
+    _tell_of_new_password(user, now)
     return user
 
 
 def change_password(
-    user: User, old: str, new: str, confirmation: str | None, *, keep: uuid.UUID | None, now: datetime
+    user: User,
+    old: str,
+    new: str,
+    confirmation: str | None,
+    *,
+    keep: uuid.UUID | None,
+    now: datetime,
+    address: str | None = None,
 ) -> None:
-    """A new password for the old one, and an end to every log-in but the family `keep`.
+    """A new password for the old one, and an end to every log-in but `keep`.
 
     Raises Unauthorized INVALID_CREDENTIALS, Invalid.
     """
@@ -106,8 +123,24 @@ def change_password(
         raise Unauthorized("The present password is not right.", "INVALID_CREDENTIALS")
     if confirmation is not None:
         _confirm(new, confirmation, "confirmPassword")
-    actions.set_password(user, new, field="newPassword", actor=_self(user), now=now)
+    actions.set_password(user, new, field="newPassword", actor=_self(user, address), now=now)
     tokens.revoke_all(user, now, keep=keep)
+    _tell_of_new_password(user, now)
+
+
+def confirm_password(user: User, password: str, login_id: uuid.UUID, now: datetime) -> None:
+    """Make a log-in fresh by the password. Raises Unauthorized INVALID_CREDENTIALS."""
+    if not passwords.verify(password, user.password_hash)[0]:
+        raise Unauthorized("The password is not right.", "INVALID_CREDENTIALS")
+    log_ins.confirm(login_id, now)
+
+
+def _tell_of_new_password(user: User, now: datetime) -> None:
+    body = (
+        f"Hello {user.name},\n\nThe password of your account was changed just now. Every other log-in has ended.\n\n"
+        "If this was not you, ask for a new code at once on the page “Forgot your password?”.\n"
+    )
+    send_mail("password_changed", user.email, "Your password was changed", body, now)
 
 
 def _confirm(password: str, confirmation: str, field: str) -> None:
@@ -129,14 +162,14 @@ def _find_open(email: str) -> User | None:
     return user if user is not None and user.closed_at is None else None
 
 
-def _mark_verified(user: User, now: datetime) -> None:
+def _mark_verified(user: User, now: datetime, address: str | None) -> None:
     if user.email_verified_at is None:
         user.email_verified_at = now
-        audit.record("user.email_verified", _self(user), now, "user", user.user_id)
+        audit.record("user.email_verified", _self(user, address), now, "user", user.user_id)
 
 
-def _self(user: User) -> Actor:
-    return Actor("user", user.email, user.user_id)
+def _self(user: User, address: str | None) -> Actor:
+    return Actor("user", user.email, user.user_id, address)
 
 
 def _work_for_nothing(now: datetime) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from email_validator import EmailNotValidError, validate_email
 
+from portal.accounts.common import is_common
 from portal.errors import FieldError, Invalid
 
 NAME_LENGTH = (2, 100)
@@ -25,9 +27,18 @@ def check_name(name: str) -> str:
 def check_email(email: str) -> str:
     """The address as it should be kept. Raises Invalid. It is not asked whether its server exists."""
     try:
-        return validate_email(email.strip(), check_deliverability=False, test_environment=True).normalized
+        address = validate_email(email.strip(), check_deliverability=False, test_environment=True).normalized
     except EmailNotValidError:
         raise Invalid.field("email", "Give a complete e-mail address, such as name@example.com.") from None
+    for part in re.split(r"[@.]", address):
+        if len({_script(character) for character in part if character.isalpha()}) > 1:
+            # A Cyrillic а in a Latin word looks like somebody else's address (Unicode TR 39, 5.1).
+            raise Invalid.field("email", "The address mixes letters of several scripts; write it in one.")
+    return address
+
+
+def _script(letter: str) -> str:
+    return unicodedata.name(letter, "?").partition(" ")[0]
 
 
 def check_phone(phone: str | None) -> str | None:
@@ -49,16 +60,17 @@ def check_password(password: str, field: str = "password") -> str:
         raise Invalid.field(
             field, f"{len(password)} characters; 12 to 128 are needed. Four unrelated words are a good password."
         )
-    if len(set(password.lower())) < 4 or password.lower() in _COMMON:
+    if is_common(password):
         raise Invalid.field(field, "This password is too easy to guess. Four unrelated words are a good password.")
     return password
 
 
-_COMMON = frozenset(
-    ("password1234", "password12345", "passwordpassword", "qwertyuiop12", "qwertyuiop123", "qwerty123456",
-     "1q2w3e4r5t6y", "123456789012", "1234567890123", "12345678901234", "administrator", "letmeinletmein",
-     "iloveyou1234", "welcome12345", "admin1234567", "abcdefghijkl", "abcd12345678", "india1234567")
-)  # fmt: skip
+def check_suspension_reason(reason: str) -> str:
+    """A sentence of 5 to 300 characters; the person reads it. Raises Invalid."""
+    clean = " ".join(reason.split())
+    if not 5 <= len(clean) <= 300:
+        raise Invalid.field("reason", "Give the reason in 5 to 300 characters; the person reads it.")
+    return clean
 
 
 def merge(checks: list[Invalid]) -> Invalid:

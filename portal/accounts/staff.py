@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import select
 
 from portal import audit
-from portal.accounts import queries, tokens
+from portal.accounts import queries, rules, tokens
 from portal.accounts.models import User
 from portal.audit import Actor
 from portal.db import session
@@ -34,7 +34,7 @@ def change_role(user_id: uuid.UUID, role: str, *, actor: Actor, now: datetime) -
     _check_not_self(user, actor, "change their own role")
     if user.role == role:
         return user
-    if user.role == "admin":
+    if user.role == "admin" and user.suspended_at is None:
         _check_not_last(user)
     if user.meter_id is not None and role != "user":
         raise Conflict(f"{user.email} holds {user.meter_id}; staff hold none. Unassign it first.", "USER_HAS_METER")
@@ -44,6 +44,53 @@ def change_role(user_id: uuid.UUID, role: str, *, actor: Actor, now: datetime) -
     return user
 
 
+def suspend(user_id: uuid.UUID, reason: str, *, actor: Actor, now: datetime) -> User:
+    """Keep somebody out, for a reason that they read when they log in; every log-in ends. The meter stays theirs.
+
+    Raises NotFound USER_NOT_FOUND, Invalid on `reason`, Conflict OWN_ACCOUNT, LAST_ADMIN, ALREADY_SUSPENDED.
+    """
+    _lock_admins()
+    user = get_open(user_id)
+    clean = rules.check_suspension_reason(reason)
+    _check_not_self(user, actor, "suspend their own account")
+    if user.suspended_at is not None:
+        raise Conflict(f"{user.email} is suspended already.", "ALREADY_SUSPENDED")
+    if user.role == "admin":
+        _check_not_last(user)
+    user.suspended_at, user.suspended_reason = now, clean
+    tokens.revoke_all(user, now)
+    audit.record("user.suspended", actor, now, "user", user_id, {"reason": clean})
+    session.flush()
+    return user
+
+
+def lift_suspension(user_id: uuid.UUID, *, actor: Actor, now: datetime) -> User:
+    """Let a suspended person in again. Raises NotFound USER_NOT_FOUND, Conflict NOT_SUSPENDED."""
+    user = get_open(user_id)
+    if user.suspended_at is None:
+        raise Conflict(f"{user.email} is not suspended.", "NOT_SUSPENDED")
+    before, user.suspended_at, user.suspended_reason = user.suspended_reason, None, None
+    audit.record("user.suspension_lifted", actor, now, "user", user_id, {"before": before})
+    session.flush()
+    return user
+
+
+def end_sessions(user_id: uuid.UUID, *, actor: Actor, now: datetime) -> User:
+    """End every log-in of somebody, for a lost phone or a doubt. Raises NotFound USER_NOT_FOUND."""
+    user = get_open(user_id)
+    tokens.revoke_all(user, now)
+    audit.record("user.sessions_ended", actor, now, "user", user_id)
+    session.flush()
+    return user
+
+
+def close_own(user: User, *, actor: Actor, now: datetime) -> None:
+    """A customer closes their own account, which holds no meter any more. Raises Conflict STAFF_ACCOUNT."""
+    if user.role != "user":
+        raise Conflict("Accounts of staff are closed by another administrator.", "STAFF_ACCOUNT")
+    _close(user, actor=actor, now=now)
+
+
 def close(user: User, *, actor: Actor, now: datetime) -> None:
     """Close an account that holds no meter. Its bills stay, its address stays taken, every log-in ends.
 
@@ -51,8 +98,12 @@ def close(user: User, *, actor: Actor, now: datetime) -> None:
     """
     _lock_admins()
     _check_not_self(user, actor, "close their own account here")
-    if user.role == "admin":
+    if user.role == "admin" and user.suspended_at is None:
         _check_not_last(user)
+    _close(user, actor=actor, now=now)
+
+
+def _close(user: User, *, actor: Actor, now: datetime) -> None:
     user.closed_at = now
     tokens.revoke_all(user, now)
     audit.record("user.closed", actor, now, "user", user.user_id)
@@ -70,11 +121,11 @@ def _check_not_last(user: User) -> None:
 
 
 def _lock_admins() -> list[uuid.UUID]:
-    """The admins with open accounts, locked in order: of two who demote each other one is first."""
+    """The admins who can log in, locked in order: of two who demote each other one is first."""
     return list(
         session.scalars(
             select(User.user_id)
-            .where(User.role == "admin", User.closed_at.is_(None))
+            .where(User.role == "admin", User.closed_at.is_(None), User.suspended_at.is_(None))
             .order_by(User.user_id)
             .with_for_update()
         )

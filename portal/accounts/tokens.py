@@ -15,10 +15,12 @@ from datetime import datetime, timedelta
 from sqlalchemy import select, update
 
 from portal import audit
-from portal.accounts.models import ApiKey, Token, User
+from portal.accounts import log_ins
+from portal.accounts.log_ins import Device
+from portal.accounts.models import ApiKey, LogIn, Token, User
 from portal.audit import Actor
 from portal.db import session
-from portal.errors import Forbidden, Unauthorized
+from portal.errors import Forbidden, NotFound, Unauthorized
 
 REFRESH_LIFE = timedelta(days=30)
 SCOPES = ("ingest",)
@@ -37,9 +39,20 @@ def _hash(plain: str) -> bytes:
     return hashlib.sha256(plain.encode()).digest()
 
 
-def issue_tokens(user: User, now: datetime, *, access_seconds: int, family_id: uuid.UUID | None = None) -> TokenPair:
-    """A new pair for the user, in a new family unless one is named."""
+def issue_tokens(
+    user: User,
+    now: datetime,
+    *,
+    access_seconds: int,
+    family_id: uuid.UUID | None = None,
+    device: Device | None = None,
+) -> TokenPair:
+    """A new pair for the user, in a new log-in unless the family of one is named."""
     family = family_id or uuid.uuid4()
+    if family_id is None:
+        log_ins.begin(user, log_ins.PROGRAM, device or Device(), now, login_id=family, life=REFRESH_LIFE)
+    else:
+        log_ins.prolong(family, now + REFRESH_LIFE)
     access, refresh = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
     for kind, plain, life in (
         ("access", access, timedelta(seconds=access_seconds)),
@@ -72,8 +85,14 @@ def get_access(plain: str, now: datetime) -> tuple[User, uuid.UUID]:
     if user.closed_at is not None:
         raise Unauthorized("This account is closed.", "TOKEN_REVOKED")
     if user.suspended_at is not None:
-        raise Forbidden("This account is suspended. Ask your utility.", "ACCOUNT_SUSPENDED")
+        raise suspended(user)
     return user, token.family_id
+
+
+def suspended(user: User) -> Forbidden:
+    """ACCOUNT_SUSPENDED, with the reason that staff wrote for the person."""
+    why = f" {user.suspended_reason.rstrip('.')}." if user.suspended_reason else ""
+    return Forbidden(f"This account is suspended.{why} Ask your utility.", "ACCOUNT_SUSPENDED")
 
 
 def rotate(plain: str, now: datetime, *, access_seconds: int) -> TokenPair | None:
@@ -95,13 +114,27 @@ def rotate(plain: str, now: datetime, *, access_seconds: int) -> TokenPair | Non
     user = session.get_one(User, token.user_id)
     if user.closed_at is not None or user.suspended_at is not None:
         raise Unauthorized("This account is not open.", "TOKEN_REVOKED")
-    revoke_family(token.family_id, now)
+    _revoke_tokens(token.family_id, now)
     token.used_at = now
     return issue_tokens(user, now, access_seconds=access_seconds, family_id=token.family_id)
 
 
 def revoke_family(family_id: uuid.UUID, now: datetime) -> None:
-    """End every token of one log-in."""
+    """End one log-in, and every token of it."""
+    _revoke_tokens(family_id, now)
+    log_ins.end(family_id, now)
+
+
+def end_log_in(user: User, login_id: uuid.UUID, *, actor: Actor, now: datetime) -> None:
+    """End one of the user's own log-ins. Raises NotFound SESSION_NOT_FOUND, for somebody else's too."""
+    row = session.scalar(select(LogIn).where(LogIn.login_id == login_id, LogIn.user_id == user.user_id))
+    if row is None or row.ended_at is not None:
+        raise NotFound("There is no such log-in, or it has ended.", "SESSION_NOT_FOUND")
+    revoke_family(login_id, now)
+    audit.record("session.ended", actor, now, "user", user.user_id, {"kind": row.kind})
+
+
+def _revoke_tokens(family_id: uuid.UUID, now: datetime) -> None:
     session.execute(
         update(Token).where(Token.family_id == family_id, Token.revoked_at.is_(None)).values(revoked_at=now)
     )
@@ -115,12 +148,12 @@ def revoke_refresh(user: User, plain: str, now: datetime) -> None:
 
 
 def revoke_all(user: User, now: datetime, *, keep: uuid.UUID | None = None) -> None:
-    """End every log-in of the user, in programs and browsers; all but the program's own family `keep`."""
+    """End every log-in of the user, in programs and browsers; all but the one that asks for it, `keep`."""
     ending = update(Token).where(Token.user_id == user.user_id, Token.revoked_at.is_(None))
     if keep is not None:
         ending = ending.where(Token.family_id != keep)
     session.execute(ending.values(revoked_at=now))
-    user.session_version += 1
+    log_ins.end_all(user.user_id, now, keep=keep)
 
 
 def create_key(name: str, scope: str, *, actor: Actor, now: datetime) -> str:

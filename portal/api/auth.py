@@ -7,15 +7,15 @@ from typing import Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from portal import limits
+from portal import audit, limits
 from portal.accounts import actions as accounts
 from portal.accounts import codes, recovery, tokens
 from portal.accounts.tokens import TokenPair
 from portal.api.blueprint import Answer, ApiBlueprint
-from portal.api.caller import actor_called, caller, config, now, pool
+from portal.api.caller import actor, actor_called, address, caller, config, device, now, pool
 from portal.api.fields import Body, Email, Name, NewPassword, Otp, Phone, RegionName, Secret, Text
 from portal.api.presenters import PendingMeterJson, TokensJson, UserJson, pending_meter_json, tokens_json, user_json
-from portal.errors import Forbidden, PortalError, Unauthorized
+from portal.errors import PortalError, Unauthorized
 from portal.gates import PUBLIC, SIGNED_IN
 from portal.registration import register as register_customer
 
@@ -156,7 +156,7 @@ def register(body: RegisterBody) -> Answer:
 def verify_email(body: CodeBody) -> Answer | PortalError:
     """Gives a token for the first password while the account has none; it is good once, for 15 minutes."""
     limits.TRIES_ACCOUNT.spend(body.email)
-    verified = recovery.verify_email(body.email, body.otp, secret=config().secret_key, now=now())
+    verified = recovery.verify_email(body.email, body.otp, secret=config().secret_key, now=now(), address=address())
     if verified is None:
         return recovery.wrong_code()
     if verified.set_password_token is None:
@@ -194,7 +194,12 @@ def _send_code(email: str, purpose: str) -> Answer:
 def set_password(body: SetPasswordBody) -> Answer:
     """With the token that a proven address earned."""
     recovery.set_first_password(
-        body.set_password_token, body.password, body.confirm_password, secret=config().secret_key, now=now()
+        body.set_password_token,
+        body.password,
+        body.confirm_password,
+        secret=config().secret_key,
+        now=now(),
+        address=address(),
     )
     return Answer({}, "Your password is set. You can log in.")
 
@@ -207,8 +212,9 @@ def reset_password(body: ResetBody) -> Answer | PortalError:
     """With the code of a mail. Every log-in of the account ends."""
     limits.TRIES_ACCOUNT.spend(body.email)
     user = recovery.reset_password(
-        body.email, body.otp, body.new_password, body.confirm_password, secret=config().secret_key, now=now()
-    )
+        body.email, body.otp, body.new_password, body.confirm_password, secret=config().secret_key, now=now(),
+        address=address(),
+    )  # fmt: skip
     return recovery.wrong_code() if user is None else Answer({}, "Your password is changed. Log in with it.")
 
 
@@ -225,8 +231,8 @@ def login(body: LoginBody) -> Answer:
     limits.LOGIN.give_back()
     limits.LOGIN_ACCOUNT.give_back(body.email)
     if user.suspended_at is not None:
-        raise Forbidden("This account is suspended. Ask your utility.", "ACCOUNT_SUSPENDED")
-    pair = tokens.issue_tokens(user, now(), access_seconds=config().access_token_seconds)
+        raise tokens.suspended(user)
+    pair = tokens.issue_tokens(user, now(), access_seconds=config().access_token_seconds, device=device())
     return Answer({"user": user_json(user), "tokens": tokens_json(pair)}, "You are logged in.")
 
 
@@ -250,8 +256,9 @@ def change_password(body: ChangeBody) -> Answer:
     """Every other log-in of the account ends."""
     me = caller()
     recovery.change_password(
-        me.user, body.current_password, body.new_password, body.confirm_password, keep=me.family_id, now=now()
-    )
+        me.user, body.current_password, body.new_password, body.confirm_password, keep=me.family_id, now=now(),
+        address=address(),
+    )  # fmt: skip
     return Answer({}, "Your password is changed.")
 
 
@@ -273,4 +280,5 @@ def logout(body: LogoutBody) -> Answer:
 def logout_all(body: LogoutBody) -> Answer:
     """In programs and browsers."""
     tokens.revoke_all(caller().user, now())
+    audit.record("user.sessions_ended", actor(), now(), "user", caller().user.user_id)
     return Answer({}, "You are logged out everywhere.")

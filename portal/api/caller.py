@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from flask import current_app, g, request
 
 from portal.accounts import tokens
+from portal.accounts.log_ins import Device
 from portal.accounts.models import ApiKey, User
 from portal.audit import Actor
 from portal.config import Config
@@ -60,15 +61,25 @@ def key() -> ApiKey:
 def actor() -> Actor:
     """Who acts, for the audit log."""
     if "api_caller" in g:
-        return Actor("user", user().email, user().user_id)
+        return Actor("user", user().email, user().user_id, address())
     if "api_key" in g:
-        return Actor("key", key().name)
-    return Actor("user", "visitor")
+        return Actor("key", key().name, address=address())
+    return Actor("user", "visitor", address=address())
 
 
 def actor_called(email: str) -> Actor:
     """A visitor who acts for themselves, under the address that they give."""
-    return Actor("user", email.strip()[:200])
+    return Actor("user", email.strip()[:200], address=address())
+
+
+def address() -> str | None:
+    """Where the request comes from, for the audit log."""
+    return request.remote_addr
+
+
+def device() -> Device:
+    """What logs in, for the list of log-ins."""
+    return Device(request.user_agent.string, address())
 
 
 def _bearer() -> str:

@@ -111,7 +111,7 @@ MeterId = Annotated[str, Field(json_schema_extra={"pattern": "^MTR-[0-9]{8}$", "
 
 
 # What callers send. The rules of the area are asked here already, so that one answer names every wrong field.
-def _asking(check: Callable[[str], object]) -> AfterValidator:
+def asking(check: Callable[[str], object]) -> AfterValidator:
     """Refuse what the area's rule refuses, in its words; what it makes of the value is left to the area."""
 
     def ask(value: str) -> str:
@@ -129,7 +129,7 @@ _REGION = Field(
     description="Give the name of a region; /openapi.json lists them.",
     json_schema_extra={"pattern": NO_NUL, "minLength": 1},
 )
-RegionName = TypeAliasType("RegionName", Annotated[str, _REGION, _asking(queries.get_region)])
+RegionName = TypeAliasType("RegionName", Annotated[str, _REGION, asking(queries.get_region)])
 """The name of a region: a table, so the document fills in the names that there are."""
 Name = Annotated[
     str,
@@ -150,7 +150,7 @@ Email = Annotated[
         # The document promises these; accounts.rules takes others too (blanks around, any script).
         json_schema_extra={"pattern": _PLAIN_EMAIL},
     ),
-    _asking(rules.check_email),
+    asking(rules.check_email),
 ]
 Phone = Annotated[
     str,
@@ -159,7 +159,7 @@ Phone = Annotated[
         description="Give the number with its country code, such as +919876543210.",
         json_schema_extra={"pattern": r"^(\+[1-9][0-9]{6,14})?$"},
     ),
-    _asking(rules.check_phone),
+    asking(rules.check_phone),
 ]
 # Three different characters or fewer, which accounts.rules finds too easy to guess.
 _MONOTONOUS = r"^(.)\1*(?:(.)(?:\1|\2)*(?:(.)(?:\1|\2|\3)*)?)?$"
@@ -171,7 +171,7 @@ NewPassword = Annotated[
         description="12 to 128 characters. Four unrelated words are good.",
         json_schema_extra={"pattern": NO_NUL, "not": {"pattern": _MONOTONOUS}},
     ),
-    _asking(rules.check_password),
+    asking(rules.check_password),
 ]
 
 

@@ -22,3 +22,11 @@ def get_user_id(text: str) -> uuid.UUID:
     if found is None:
         raise NotFound("There is no user with this id.", "USER_NOT_FOUND")
     return found
+
+
+def get_session_id(text: str) -> uuid.UUID:
+    """The id of a log-in. Raises NotFound SESSION_NOT_FOUND for another shape."""
+    found = find_uuid(text)
+    if found is None:
+        raise NotFound("There is no such log-in, or it has ended.", "SESSION_NOT_FOUND")
+    return found

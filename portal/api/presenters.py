@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, NotRequired
+from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -59,6 +59,7 @@ class UserJson(TypedDict):
     email_verified: bool
     meter_id: MeterId | None
     region: str | None
+    status: Literal["open", "suspended", "closed"]
 
 
 def user_json(user: User) -> UserJson:
@@ -72,6 +73,7 @@ def user_json(user: User) -> UserJson:
         "email_verified": user.email_verified_at is not None,
         "meter_id": user.meter_id,
         "region": user.region,
+        "status": "closed" if user.closed_at else "suspended" if user.suspended_at else "open",
     }
 
 

@@ -13,10 +13,12 @@ csrf = CSRFProtect()
 def register_web(app: Flask) -> None:
     """Add the pages, the session, the token of every form, the headers and the error pages."""
     from portal.web import bulk, errors, headers, session, templates  # noqa: F401 (bulk adds its views to admin)
+    from portal.web.account import account
     from portal.web.admin import admin
     from portal.web.customer import customer
     from portal.web.operator import operator
     from portal.web.public import public
+    from portal.web.recovery import recovery
 
     babel.init_app(app)
     session.set_up(app)
@@ -39,5 +41,5 @@ def register_web(app: Flask) -> None:
     headers.set_up(app, app.config["PORTAL"])
     templates.set_up(app)
     errors.set_up(app)
-    for blueprint in (public, customer, operator, admin):
+    for blueprint in (public, recovery, account, customer, operator, admin):
         app.register_blueprint(blueprint)

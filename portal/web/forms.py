@@ -23,6 +23,14 @@ from portal.errors import Invalid, PortalError
 MOST = 100_000_000
 
 
+def e164(typed: str | None) -> str | None:
+    """A number in E.164: ten digits, with or without a leading 0, are an Indian mobile number."""
+    digits = re.sub(r"[\s().-]", "", typed or "")
+    if re.fullmatch(r"0?[6-9][0-9]{9}", digits):
+        return "+91" + digits[-10:]
+    return digits or None
+
+
 class RegisterForm(FlaskForm):
     """A new account."""
 
@@ -33,11 +41,8 @@ class RegisterForm(FlaskForm):
     password = PasswordField(_l("Password"))
 
     def phone_number(self) -> str | None:
-        """The number in E.164: ten digits, with or without a leading 0, are an Indian mobile number."""
-        digits = re.sub(r"[\s().-]", "", self.phone.data or "")
-        if re.fullmatch(r"0?[6-9][0-9]{9}", digits):
-            return "+91" + digits[-10:]
-        return digits or None
+        """The number as `e164` makes it of what was typed."""
+        return e164(self.phone.data)
 
 
 class LoginForm(FlaskForm):
@@ -45,6 +50,60 @@ class LoginForm(FlaskForm):
 
     next = HiddenField()
     email = EmailField(_l("E-mail"))
+    password = PasswordField(_l("Password"))
+
+
+class AddressForm(FlaskForm):
+    """Where a code goes."""
+
+    email = EmailField(_l("E-mail"))
+
+
+class CodeForm(FlaskForm):
+    """A code of a mail."""
+
+    email = EmailField(_l("E-mail"))
+    otp = StringField(_l("Code"))
+
+    def digits(self) -> str:
+        """The code without the blanks that people and programs put between its figures."""
+        return re.sub(r"[\s-]", "", self.otp.data or "")
+
+
+class ResetForm(CodeForm):
+    """A code of a mail, and a new password."""
+
+    newPassword = PasswordField(_l("New password"))
+
+
+class FirstPasswordForm(FlaskForm):
+    """The first password of an account."""
+
+    password = PasswordField(_l("Password"))
+
+
+class ChangePasswordForm(FlaskForm):
+    """The present password and a new one."""
+
+    currentPassword = PasswordField(_l("Present password"))
+    newPassword = PasswordField(_l("New password"))
+
+
+class ProfileForm(FlaskForm):
+    """What a person may change of their account."""
+
+    name = StringField(_l("Full name"))
+    phone = TelField(_l("Mobile number"))
+
+    def phone_number(self) -> str:
+        """The number as `e164` makes it of what was typed; empty for none."""
+        return e164(self.phone.data) or ""
+
+
+class PasswordForm(FlaskForm):
+    """The password, to be sure who it is."""
+
+    next = HiddenField()
     password = PasswordField(_l("Password"))
 
 

@@ -8,6 +8,7 @@ from flask_login import current_user
 from werkzeug.wrappers import Response as AnyResponse
 
 from portal import limits
+from portal.accounts import codes, recovery
 from portal.accounts import queries as accounts
 from portal.accounts.actions import check_credentials
 from portal.accounts.models import User
@@ -17,7 +18,7 @@ from portal.errors import PortalError
 from portal.gates import PUBLIC, gate
 from portal.registration import register as register_customer
 from portal.web.forms import LoginForm, RegisterForm, put_errors
-from portal.web.session import home_of, log_in, log_out, now, pool, safe_next
+from portal.web.session import home_of, log_in, log_out, now, pool, safe_next, secret
 
 public = Blueprint("public", __name__)
 
@@ -48,8 +49,9 @@ def register_post() -> AnyResponse:
     try:
         registered = register_customer(
             name, email, form.phone_number(), form.region.data or None, form.password.data or "", pool(),
-            actor=Actor("user", email.strip()), now=now(),
+            actor=Actor("user", email.strip()[:200], address=request.remote_addr), now=now(),
         )  # fmt: skip
+        recovery.send_code_to(registered.user, codes.VERIFY, secret=secret(), now=now())
     except PortalError as error:
         session.rollback()
         return _refused(form, error)
@@ -93,14 +95,17 @@ def login_post() -> AnyResponse:
     form = LoginForm()
     user = _check(form.email.data or "", form.password.data or "")
     if user is None or user.suspended_at is not None:
-        wrong, suspended = (
-            _("The e-mail address or the password is not right."),
-            _("This account is suspended. Call 1912."),
-        )
-        return make_response(render_template("public/login.html", form=form, refusal=suspended if user else wrong), 422)
-    session.commit()
+        refusal = _suspended(user) if user else _("The e-mail address or the password is not right.")
+        return make_response(render_template("public/login.html", form=form, refusal=refusal), 422)
     log_in(user)
     return redirect(safe_next(form.next.data) or home_of(user), 303)
+
+
+def _suspended(user: User) -> str:
+    """Why somebody with the right password is kept out: the reason that staff wrote for them."""
+    if not user.suspended_reason:
+        return _("This account is suspended. Call 1912.")
+    return _("This account is suspended: %(reason)s Call 1912.", reason=user.suspended_reason.rstrip(".") + ".")
 
 
 def _check(email: str, password: str) -> User | None:

@@ -12,8 +12,10 @@ from flask_babel import gettext as _
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 from werkzeug.wrappers import Response as AnyResponse
 
+from portal.accounts import log_ins
 from portal.accounts import queries as accounts
-from portal.accounts.models import User
+from portal.accounts.log_ins import Device
+from portal.accounts.models import LogIn, User
 from portal.audit import Actor
 from portal.db import session as database
 from portal.gates import PUBLIC, ROLES_OF, gate_of
@@ -25,43 +27,45 @@ login_manager.session_protection = "basic"
 
 
 class SignedIn(UserMixin):
-    """The user of this request. The cookie carries their id and session version, so that a reset ends every log-in."""
+    """The user of this request. The cookie carries the id of the log-in, a row that can be ended from elsewhere."""
 
-    def __init__(self, user: User) -> None:
+    def __init__(self, user: User, row: LogIn) -> None:
+        self.log_in = row
         self.user = user
         self.user_id = user.user_id
         self.name = user.name
         self.email = user.email
         self.role = user.role
         self.region = user.region
-        self.session_version = user.session_version
 
     def get_id(self) -> str:
-        return f"{self.user_id}:{self.session_version}"
+        return str(self.log_in.login_id)
 
 
 @login_manager.user_loader
 def load_user(cookie: str) -> SignedIn | None:
-    """The user of the cookie; None for a closed, suspended or reset account, or a cookie of another shape."""
-    user_id, _colon, version = cookie.partition(":")
+    """The user of the cookie; None when the log-in has ended, for a closed or suspended account, or another shape."""
     try:
-        user = database.get(User, uuid.UUID(user_id))
+        found = log_ins.find_open(uuid.UUID(cookie), datetime.now(UTC))
     except ValueError:
         return None
-    if user is None or user.closed_at or user.suspended_at or str(user.session_version) != version:
-        return None
-    return SignedIn(user)
+    return None if found is None else SignedIn(*found)
 
 
 def log_in(user: User) -> None:
-    """Begin a session; whatever the browser carried before is forgotten."""
+    """Begin a session and commit it; whatever the browser carried before is forgotten, so no session can be fixed."""
     session.clear()
     session.permanent = True
-    login_user(SignedIn(user))
+    row = log_ins.begin(user, log_ins.BROWSER, device(), datetime.now(UTC))
+    database.commit()
+    login_user(SignedIn(user, row))
 
 
 def log_out() -> None:
-    """End the session."""
+    """End the session here and in the database, so that a copy of the cookie is worth nothing; commit it."""
+    if current_user.is_authenticated:
+        log_ins.end(current_user.log_in.login_id, datetime.now(UTC))
+        database.commit()
     logout_user()
     session.clear()
 
@@ -73,7 +77,25 @@ def now() -> datetime:
 
 def actor() -> Actor:
     """Who acts, for the audit log."""
-    return Actor("user", current_user.email, current_user.user_id)
+    return Actor("user", current_user.email, current_user.user_id, request.remote_addr)
+
+
+def device() -> Device:
+    """What is at the door, for the list of log-ins."""
+    return Device(request.user_agent.string, request.remote_addr)
+
+
+def needs_fresh_log_in() -> AnyResponse | None:
+    """For acts that need the password again: None if it was given within 15 minutes, else the way to give it."""
+    if log_ins.is_fresh(current_user.log_in, datetime.now(UTC)):
+        return None
+    here = request.full_path.rstrip("?") if request.method == "GET" else None
+    return redirect(url_for("account.confirm", next=here), 303)
+
+
+def secret() -> str:
+    """What codes are hashed with."""
+    return str(current_app.config["PORTAL"].secret_key)
 
 
 def pool() -> Pool:
@@ -98,9 +120,17 @@ def safe_next(target: str | None) -> str | None:
 
     Browsers read a backslash as a slash and drop control characters, so neither may stand in it.
     """
-    if not target or not target.startswith("/") or "\\" in target or any(ord(char) < 33 for char in target):
+    if (
+        not target
+        or not target.startswith("/")
+        or "\\" in target
+        or any(ord(char) < 33 or ord(char) == 127 for char in target)
+    ):
         return None
-    parts = urlsplit(target)
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return None
     return None if parts.scheme or parts.netloc or target.startswith("//") else target
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flask_babel import gettext
 from flask_babel import lazy_gettext as _l
 from flask_babel.speaklater import LazyString
 
@@ -45,3 +46,18 @@ KIND_OF_BAR: dict[str, LazyString] = {
     "missing": _l("No readings"),
     "compare": _l("Before"),
 }
+
+_BROWSERS = (("Edg", "Edge"), ("OPR", "Opera"), ("Firefox", "Firefox"), ("Chrom", "Chrome"), ("Safari", "Safari"))
+_SYSTEMS = (
+    ("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("Windows", "Windows"), ("Mac OS", "Mac"),
+    ("Linux", "Linux"),
+)  # fmt: skip
+
+
+def agent_words(kind: str, agent: str) -> str:
+    """What logs in, in a few words: 'Firefox, Android', 'Program (curl/8.5)'."""
+    if kind == "program":
+        first = agent.split(" ", 1)[0][:40]
+        return gettext("Program (%(name)s)", name=first) if first else gettext("Program")
+    found = [next((word for sign, word in table if sign in agent), None) for table in (_BROWSERS, _SYSTEMS)]
+    return ", ".join(word for word in found if word) or gettext("Browser")

@@ -12,7 +12,8 @@ from portal.config import Config
 from tests.browser.conftest import DESKTOP, PHONE, Visitor
 from tests.browser.world import World, make_world
 
-PUBLIC = ("/", "/register", "/login", "/nosuchpage")
+PUBLIC = ("/", "/register", "/login", "/forgot-password", "/reset-password", "/verify-email", "/nosuchpage")
+ACCOUNT = ("/account", "/account/password", "/account/close", "/account/confirm")
 CUSTOMER = (
     "/home",
     "/usage",
@@ -23,6 +24,7 @@ CUSTOMER = (
     "/meter",
     "/welcome",
     "/admin",
+    *ACCOUNT,
 )
 WAITING = ("/home", "/usage", "/bills", "/meter", "/welcome")
 ADMIN = (
@@ -36,6 +38,8 @@ ADMIN = (
     "/admin/assign",
     "/admin/users/{customer}/unassign",
     "/admin/bulk",
+    "/account",
+    "/account/password",
 )
 OPERATOR = ("/admin", "/admin/waiting", "/admin/users/{waiting}", "/admin/bulk")
 

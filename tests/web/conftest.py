@@ -12,11 +12,13 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from portal.accounts.models import User
+from portal.web import account as account_module
 from portal.web import admin as admin_module
 from portal.web import bulk as bulk_module
 from portal.web import customer as customer_module
 from portal.web import operator as operator_module
 from portal.web import public as public_module
+from portal.web import recovery as recovery_module
 from tests.factories import NOW, PASSWORD, make_holder, make_user
 from tests.web.pages import Page
 
@@ -72,7 +74,15 @@ class Browser:
 @pytest.fixture(autouse=True)
 def _noon(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is noon in India on the 15th of November 2026."""
-    for module in (admin_module, bulk_module, customer_module, operator_module, public_module):
+    for module in (
+        account_module,
+        admin_module,
+        bulk_module,
+        customer_module,
+        operator_module,
+        public_module,
+        recovery_module,
+    ):
         monkeypatch.setattr(module, "now", lambda: NOW)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ from tests.factories import make_user
 from tests.web.conftest import Browser
 
 EVERYBODY = {"nobody", "user", "operator", "admin"}
+SIGNED_IN = {"user", "operator", "admin"}
 CUSTOMER = {"user"}
 STAFF = {"operator", "admin"}
 ADMIN = {"admin"}
@@ -24,6 +26,25 @@ ROUTES = {
     "GET /login": EVERYBODY,
     "POST /login": EVERYBODY,
     "POST /logout": EVERYBODY,
+    "GET /forgot-password": EVERYBODY,
+    "POST /forgot-password": EVERYBODY,
+    "GET /reset-password": EVERYBODY,
+    "POST /reset-password": EVERYBODY,
+    "GET /verify-email": EVERYBODY,
+    "POST /verify-email": EVERYBODY,
+    "POST /verify-email/send": EVERYBODY,
+    "GET /set-password": EVERYBODY,
+    "POST /set-password": EVERYBODY,
+    "GET /account": SIGNED_IN,
+    "POST /account": SIGNED_IN,
+    "GET /account/password": SIGNED_IN,
+    "POST /account/password": SIGNED_IN,
+    "POST /account/sessions/<uuid:login_id>/end": SIGNED_IN,
+    "POST /account/sessions/end-all": SIGNED_IN,
+    "GET /account/close": SIGNED_IN,
+    "POST /account/close": SIGNED_IN,
+    "GET /account/confirm": SIGNED_IN,
+    "POST /account/confirm": SIGNED_IN,
     "GET /welcome": CUSTOMER,
     "GET /home": CUSTOMER,
     "GET /usage": CUSTOMER,
@@ -84,7 +105,7 @@ def test_each_role_reaches_its_own_pages_and_no_others(client_of: Callable[[str]
         if route == "POST /logout":
             continue
         method, path = route.split(" ")
-        for name in ("invoice_id", "user_id", "job_id"):
+        for name in ("invoice_id", "user_id", "job_id", "login_id"):
             path = path.replace(f"<uuid:{name}>", nobody_is)
         response = client.open(path, method=method)
         if role in allowed:
@@ -101,7 +122,7 @@ def test_each_role_reaches_its_own_pages_and_no_others(client_of: Callable[[str]
 @pytest.mark.parametrize("path", [route.split(" ")[1] for route in ROUTES if route.startswith("POST ")])
 def test_a_form_without_its_token_changes_nothing(client_of: Callable[[str], FlaskClient], path: str) -> None:
     client = client_of("admin")
-    path = path.replace("<uuid:user_id>", str(uuid.UUID(int=0)))
+    path = re.sub("<uuid:[a-z_]+>", str(uuid.UUID(int=0)), path)
     response = client.post(path, data={"name": "x"})
     assert response.status_code == 400
     assert "This page was open too long" in response.text
