@@ -210,6 +210,10 @@ def _marks(drafted: Draft) -> list[dict[str, str]]:
     marks = [{"code": mark.code, "text": mark.text} for mark in drafted.bill.marks]
     if any(part.version.illustrative for part in drafted.versions):
         marks.append({"code": "ILLUSTRATIVE", "text": "The rates are illustrative: no utility bills by them."})
+    if credited := drafted.bill.credit_used_kwh:
+        carried = kwh_str(drafted.bill.credit_carried_kwh)
+        text = f"{kwh_str(credited)} kWh that were given to the grid are taken off; {carried} kWh are carried on."
+        marks.append({"code": "NET_METERED", "text": text})
     if drafted.missing_seconds:
         hours = hours_of(drafted.missing_seconds)
         text = f"No reading came for {hours} hours of the period. Their energy is not on this bill."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -14,12 +15,18 @@ from portal.errors import Invalid
 from portal.meters import queries as meters
 from portal.meters.models import Assignment, Connection
 from portal.meters.rules import meter_id
+from portal.money import round_energy
 from portal.periods import Period, local_date
 from portal.readings import queries as readings
+from portal.readings.hours import sum_by_hour
 from portal.tariffs.fraction import BillableUse
 from portal.tariffs.models import RegionTariff
 from portal.tariffs.queries import Catalogue
 from portal.tariffs.rules import PricedBill, VersionDays, price_across
+from portal.tariffs.terms import TimeOfDay
+
+BY_HOURS = "time_of_day"
+"""The option of a connection that is billed by the hours of the day, where its tariff has prices for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +171,8 @@ def price_draft(
         days=1,
         phase=connection.phase,
         load_kw=connection.sanctioned_load_kw,
-        options=frozenset(terms.region.options),
+        options=frozenset((*terms.region.options, *connection.options)),
+        entitled_kwh={code: Decimal(kwh) for code, kwh in connection.entitlements.items()},
         export_kwh=exported if exported or credit_brought_kwh else None,
         credit_brought_kwh=credit_brought_kwh,
         licensee=terms.region.licensee,
@@ -173,8 +181,41 @@ def price_draft(
     assert use.first_day is not None
     assert use.until is not None
     versions = catalogue.in_force(terms.region.tariff_code, use.first_day, use.until)
+    if BY_HOURS in use.options:
+        use = replace(use, window_kwh=_windows(versions, measured, terms.zone, imported))
     bill = price_across(versions, use, catalogue.fuel)
     for mark in bill.marks:
         if mark.code == "AMOUNT_UNKNOWN":
             raise Invalid(f"{mark.text} The bill is held back.", "AMOUNT_UNKNOWN")
     return Draft(connection, cycle, served, terms.zone, measured, use, tuple(versions), bill)
+
+
+def _windows(
+    versions: Sequence[VersionDays], measured: tuple[MeterUse, ...], zone: ZoneInfo, imported: Decimal
+) -> dict[str, Decimal]:
+    """Energy of the hours that a version prices apart: what was taken in them less what was given in the same ones.
+
+    Where more is priced than was measured (an estimate of the whole cycle), the hours grow with it.
+    """
+    windows = {
+        window.name: window
+        for part in versions
+        for charge in part.version.charges
+        if isinstance(charge, TimeOfDay)
+        for window in charge.windows
+    }
+    if not windows:
+        return {}
+    found = [sum_by_hour(each.meter_key, Period(each.start, each.end), zone) for each in measured]
+    total = sum((each.import_kwh for each in measured), Decimal(0))
+    grown = imported / total if total else Decimal(1)
+    return {
+        name: round_energy(
+            grown
+            * sum(
+                max(sum((each.imported[hour] - each.exported[hour] for each in found), Decimal(0)), Decimal(0))
+                for hour in range(window.from_hour, window.to_hour)
+            )
+        )
+        for name, window in windows.items()
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -87,18 +87,12 @@ def days_to_price(use: BillableUse, served: Period, cycle: Cycle, zone: ZoneInfo
     owes_nothing = until <= first_day
     if owes_nothing:
         until = first_day + timedelta(days=1)
-    return BillableUse(
-        kwh=use.kwh,
+    return replace(
+        use,
         days=(until - first_day).days,
         first_day=first_day,
         until=until,
-        phase=use.phase,
-        load_kw=use.load_kw,
         part_period=(first_day, until) != (cycle.first_day, cycle.until),
-        options=use.options,
-        export_kwh=use.export_kwh,
-        credit_brought_kwh=use.credit_brought_kwh,
-        licensee=use.licensee,
         without_fixed=owes_nothing,
     )
 

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from typing import Any
+
 import click
 from sqlalchemy import select
 
+from portal.accounts import queries as accounts
 from portal.audit import CLI
-from portal.billing import actions, proof, queries
+from portal.billing import actions, proof, queries, terms
 from portal.billing.models import Invoice
 from portal.cli._common import DatabaseGroup, config, now
 from portal.db import session
+from portal.money import read_decimal
 from portal.tariffs.queries import Catalogue
 
 group = DatabaseGroup("billing", help="Bills.")
+
+
+class _Decimal(click.ParamType[Decimal]):
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        try:
+            return read_decimal(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a number.", param, ctx)
+
+
+DECIMAL = _Decimal()
 
 
 @group.command("generate", help="Make the bills of a month that is over. Running it again makes no second bill.")
@@ -62,6 +80,46 @@ def verify(number: str | None) -> None:
     print(f"{_bills(seen)}: {said}.")
     if wrong:
         raise SystemExit(1)
+
+
+@group.command("terms", help="What the tariff asks about a customer's supply. What is not given stays.")
+@click.argument("email")
+@click.option("--load", "load_kw", type=DECIMAL, help="Sanctioned load, kW.")
+@click.option("--phase", type=int, help="1 or 3.")
+@click.option("--category", help="The tariff's category.")
+@click.option("--option", "options", multiple=True, help="A word of the tariff (time_of_day, subsidy …); replaces all.")
+@click.option("--no-options", is_flag=True, help="Take all options away.")
+@click.option("--entitlement", "entitled", multiple=True, help="CHARGE=KWH a month; replaces all.")
+def set_terms(
+    email: str,
+    load_kw: Decimal | None,
+    phase: int | None,
+    category: str | None,
+    options: tuple[str, ...],
+    no_options: bool,
+    entitled: tuple[str, ...],
+) -> None:
+    connection = terms.set_terms(
+        accounts.get_user_by_email(email).user_id,
+        load_kw=load_kw,
+        phase=phase,
+        category=category,
+        options=options if options or no_options else None,
+        entitlements=dict(map(_entitlement, entitled)) or None,
+        actor=CLI,
+        now=now(),
+    )
+    session.commit()
+    words = ", ".join((*connection.options, *(f"{k} {v} kWh" for k, v in connection.entitlements.items()))) or "none"
+    print(
+        f"{email}: {connection.tariff_category}, {connection.sanctioned_load_kw} kW, {connection.phase} phase, "
+        f"options and entitlements: {words}"
+    )
+
+
+def _entitlement(text: str) -> tuple[str, Decimal]:
+    code, _, kwh = text.partition("=")
+    return code, DECIMAL.convert(kwh, None, None)
 
 
 @group.command("overdue", help="Bills whose due day is over become overdue. Safe to run as often as one likes.")

@@ -21,7 +21,7 @@ from sqlalchemy import (
     String,
     text,
 )
-from sqlalchemy.dialects.postgresql import ExcludeConstraint
+from sqlalchemy.dialects.postgresql import JSONB, ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portal.accounts.models import Region, User
@@ -108,6 +108,8 @@ class Connection(Base):
     tariff_category: Mapped[str] = mapped_column(String(30), server_default="residential")
     sanctioned_load_kw: Mapped[Decimal] = mapped_column(Numeric(8, 2), server_default="2")
     phase: Mapped[int] = mapped_column(SmallInteger, server_default="1")
+    options: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
+    entitlements: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
     starts_at: Mapped[UtcTime]
     ends_at: Mapped[UtcTime | None]
 

@@ -113,7 +113,10 @@ def _net(version: Version, use: BillableUse) -> tuple[BillableUse, Decimal, Deci
         return use, ZERO, use.credit_brought_kwh
     available = use.export_kwh + use.credit_brought_kwh
     used = min(use.kwh, available)
-    return replace(use, kwh=use.kwh - used), used, available - used
+    net = use.kwh - used
+    # An hour of the day has no more to be priced than the whole.
+    windows = {name: min(kwh, net) for name, kwh in use.window_kwh.items()}
+    return replace(use, kwh=net, window_kwh=windows), used, available - used
 
 
 def _at_fuel_changes(part: VersionDays, use: BillableUse, fuel: FuelTable) -> list[VersionDays]:
