@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Identity, Index, String
+from sqlalchemy import BigInteger, Identity, Index, String, func, or_, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -71,3 +71,37 @@ def record(
     )
     session.add(entry)
     return entry
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which acts: `words` in who, what or whom; of one subject; from and before an instant."""
+
+    words: str = ""
+    subject_id: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+def search(which: AuditFilter, limit: int = 20, offset: int = 0) -> tuple[list[AuditEntry], int]:
+    """A page of acts, newest first (pk_audit_log; of one subject ix_audit_log_subject_type_subject_id_audit_id)."""
+    query = select(AuditEntry)
+    if which.subject_id is not None:
+        query = query.where(AuditEntry.subject_type == "user", AuditEntry.subject_id == which.subject_id)
+    for word in which.words.split()[:5]:
+        part = "%" + word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        query = query.where(
+            or_(
+                AuditEntry.actor_label.ilike(part),
+                AuditEntry.action.ilike(part),
+                AuditEntry.subject_id.ilike(part),
+                AuditEntry.address.ilike(part),
+            )
+        )
+    if which.start is not None:
+        query = query.where(AuditEntry.at >= which.start)
+    if which.end is not None:
+        query = query.where(AuditEntry.at < which.end)
+    total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+    rows = session.scalars(query.order_by(AuditEntry.audit_id.desc()).limit(limit).offset(offset))
+    return list(rows), total

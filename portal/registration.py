@@ -71,7 +71,7 @@ def close_account(user_id: uuid.UUID, pool: Pool, *, actor: Actor, now: datetime
 
     Raises NotFound USER_NOT_FOUND, also for a closed one; Conflict OWN_ACCOUNT, LAST_ADMIN.
     """
-    user = staff.get_open(user_id)
+    user = staff.get_to_close(user_id)
     if user.meter_id is not None:
         meters.unassign(user_id, pool, actor=actor, now=now, how="closing")
         session.refresh(user)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select
@@ -41,6 +42,12 @@ def get_user_by_email(email: str) -> User:
     if user is None:
         raise NotFound(f"There is no user with the address {email}.", "USER_NOT_FOUND")
     return user
+
+
+def emails_of(user_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """The addresses of these users, in one statement."""
+    rows = session.execute(select(User.user_id, User.email).where(User.user_id.in_(list(user_ids))))
+    return {row[0]: row[1] for row in rows}
 
 
 def list_regions() -> list[Region]:

@@ -17,6 +17,7 @@ def register_web(app: Flask) -> None:
     from portal.web.admin import admin
     from portal.web.customer import customer
     from portal.web.operator import operator
+    from portal.web.people import people
     from portal.web.public import public
     from portal.web.recovery import recovery
 
@@ -41,5 +42,5 @@ def register_web(app: Flask) -> None:
     headers.set_up(app, app.config["PORTAL"])
     templates.set_up(app)
     errors.set_up(app)
-    for blueprint in (public, recovery, account, customer, operator, admin):
+    for blueprint in (public, recovery, account, customer, operator, people, admin):
         app.register_blueprint(blueprint)

@@ -22,6 +22,7 @@ from portal.registration import close_own_account
 from portal.web import formats
 from portal.web.forms import ChangePasswordForm, ConfirmForm, PasswordForm, ProfileForm, put_errors
 from portal.web.session import actor, home_of, log_out, now, pool, safe_next, zone
+from portal.web.session import confirm as confirm_now
 from portal.web.words import agent_words
 
 account = Blueprint("account", __name__, url_prefix="/account")
@@ -129,7 +130,7 @@ def close_post() -> AnyResponse:
     limits.TRIES.spend()
     form = PasswordForm()
     try:
-        recovery.confirm_password(current_user.user, form.password.data or "", current_user.log_in.login_id, now())
+        confirm_now(form.password.data or "")
         close_own_account(current_user.user_id, pool(), actor=actor(), now=now())
     except PortalError as error:
         session.rollback()
@@ -154,7 +155,7 @@ def confirm_post() -> AnyResponse:
     limits.TRIES.spend()
     form = PasswordForm()
     try:
-        recovery.confirm_password(current_user.user, form.password.data or "", current_user.log_in.login_id, now())
+        confirm_now(form.password.data or "")
     except PortalError as error:
         session.rollback()
         return _page("account/confirm.html", form, _put(form, error, "password"))

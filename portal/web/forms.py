@@ -107,6 +107,26 @@ class PasswordForm(FlaskForm):
     password = PasswordField(_l("Password"))
 
 
+class RoleForm(FlaskForm):
+    """What somebody is to be."""
+
+    role = SelectField(_l("Role"), validate_choice=False)
+
+
+class SuspendForm(FlaskForm):
+    """Why somebody is kept out; they read it."""
+
+    reason = StringField(_l("Reason"))
+
+
+class AuditForm(Form):
+    """Which acts. It changes nothing, so it carries no token and works as a link."""
+
+    q = SearchField(_l("Who, what, whom or address"))
+    start = StringField(_l("From"))
+    end = StringField(_l("To"))
+
+
 class AssignForm(FlaskForm):
     """A meter for one customer: a number, or none for the next free one."""
 

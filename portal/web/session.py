@@ -12,7 +12,7 @@ from flask_babel import gettext as _
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 from werkzeug.wrappers import Response as AnyResponse
 
-from portal.accounts import log_ins
+from portal.accounts import log_ins, recovery
 from portal.accounts import queries as accounts
 from portal.accounts.log_ins import Device
 from portal.accounts.models import LogIn, User
@@ -85,12 +85,17 @@ def device() -> Device:
     return Device(request.user_agent.string, request.remote_addr)
 
 
+def confirm(password: str) -> None:
+    """Make this log-in fresh by the password. Raises Unauthorized INVALID_CREDENTIALS; the caller commits."""
+    recovery.confirm_password(current_user.user, password, current_user.log_in.login_id, datetime.now(UTC))
+
+
 def needs_fresh_log_in() -> AnyResponse | None:
     """For acts that need the password again: None if it was given within 15 minutes, else the way to give it."""
     if log_ins.is_fresh(current_user.log_in, datetime.now(UTC)):
         return None
-    here = request.full_path.rstrip("?") if request.method == "GET" else None
-    return redirect(url_for("account.confirm", next=here), 303)
+    # A form lies at the address that it is sent to, so this leads back to it.
+    return redirect(url_for("account.confirm", next=request.path), 303)
 
 
 def secret() -> str:

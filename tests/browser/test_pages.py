@@ -40,6 +40,11 @@ ADMIN = (
     "/admin/bulk",
     "/account",
     "/account/password",
+    "/admin/audit",
+    "/admin/audit?q=nothing",
+    "/admin/users/{customer}/role",
+    "/admin/users/{customer}/suspend",
+    "/admin/users/{customer}/close",
 )
 OPERATOR = ("/admin", "/admin/waiting", "/admin/users/{waiting}", "/admin/bulk")
 

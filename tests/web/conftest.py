@@ -17,6 +17,7 @@ from portal.web import admin as admin_module
 from portal.web import bulk as bulk_module
 from portal.web import customer as customer_module
 from portal.web import operator as operator_module
+from portal.web import people as people_module
 from portal.web import public as public_module
 from portal.web import recovery as recovery_module
 from tests.factories import NOW, PASSWORD, make_holder, make_user
@@ -80,6 +81,7 @@ def _noon(monkeypatch: pytest.MonkeyPatch) -> None:
         bulk_module,
         customer_module,
         operator_module,
+        people_module,
         public_module,
         recovery_module,
     ):
