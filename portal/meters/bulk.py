@@ -1,12 +1,16 @@
-"""Meters for everybody who waits, in one run; and stock, many at a time."""
+"""Meters for everybody who waits, in one run; and stock, many at a time.
+
+Whom a run serves with which meter does not depend on the sizes of its chunks: longest wait first, stock of the user's
+own region, then unallocated meters, each lowest first as single claims would take them. `rehearsal` foretells it.
+"""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import groupby
 
 from sqlalchemy import Row, func, select, text, tuple_
 
@@ -41,14 +45,20 @@ class Refused:
     user_id: uuid.UUID
     email: str
     error: str
+    region: str | None = None
 
 
 @dataclass(slots=True)
 class BulkResult:
-    """What one run, or one chunk of it, did. `after` is where the next chunk begins; None when nobody is left."""
+    """What one run, or one chunk of it, did, in the order in which they wait.
+
+    `after` is where the next chunk begins, None when nobody is left; `own` are those who got stock of their own region,
+    the others got unallocated meters.
+    """
 
     assigned: list[Assigned] = field(default_factory=list)
     failed: list[Refused] = field(default_factory=list)
+    own: set[uuid.UUID] = field(default_factory=set)
     after: tuple[datetime, uuid.UUID] | None = None
 
     @property
@@ -82,67 +92,100 @@ def assign_chunk(
     result = BulkResult(after=(users[-1].created_at, users[-1].user_id) if len(users) == limit else None)
     if not users:
         return result
-    over_cap = _beyond_cap(users, pool)
-    served = [user for user in users if user.user_id not in over_cap]
+    room = count_room_for_unverified(pool)
     pool.hold_source()
-    meters = _claim_for(served, pool)
-    pairs = [(user.user_id, meters[user.user_id]) for user in served if user.user_id in meters]
+    meters, over_cap = _serve(users, room, pool, result.own)
+    pairs = [(user.user_id, meters[user.user_id]) for user in users if user.user_id in meters]
     if pairs:
-        result.assigned = open_assignments(pairs, how="bulk", act=act, actor=actor, now=now)
+        opened = {each.user_id: each for each in open_assignments(pairs, how="bulk", act=act, actor=actor, now=now)}
+        result.assigned = [opened[user_id] for user_id, _key in pairs]
     result.failed = [
-        Refused(
-            user.user_id,
-            user.email,
-            (cap_reached(pool) if user.user_id in over_cap else no_stock(user.region, pool)).message,
-        )
+        Refused(user.user_id, user.email, reason_without(user, over_cap, pool), user.region)
         for user in users
         if user.user_id not in meters
     ]
     return result
 
 
-def _beyond_cap(users: Sequence[Waiting], pool: Pool) -> set[uuid.UUID]:
-    """Those whose address is not proven and for whom the cap leaves no room."""
-    room = count_room_for_unverified(pool)
-    return set() if room is None else {user.user_id for user in [each for each in users if not each.verified][room:]}
+def reason_without(user: Waiting, over_cap: set[uuid.UUID], pool: Pool) -> str:
+    """Why this user stays without a meter."""
+    refusal = cap_reached(pool) if user.user_id in over_cap else no_stock(user.region, pool)
+    return refusal.message
 
 
-def _claim_for(users: Sequence[Waiting], pool: Pool) -> dict[uuid.UUID, int]:
-    """A meter, claimed and marked as assigned, for as many of the users as there are meters."""
+def _serve(
+    users: Sequence[Waiting], room: int | None, pool: Pool, own: set[uuid.UUID]
+) -> tuple[dict[uuid.UUID, int], set[uuid.UUID]]:
+    """(meters given, marked as assigned; who finds no room under the cap), as if one came after the other."""
     meters: dict[uuid.UUID, int] = {}
     left = list(users)
     while left:
-        claimed: dict[int, Waiting] = {}
-        for region, group in groupby(sorted(left, key=lambda user: user.region or ""), key=lambda user: user.region):
-            waiting = list(group)
-            claimed |= dict(zip(pool.claim(region, len(waiting)), waiting, strict=False))
-        if not claimed:
-            break
-        keys = sorted(claimed)
-        # A number that turned faulty since it was pooled falls out here, and its user takes part in the next round.
-        marked = mark_assigned(keys, [claimed[key].region for key in keys])
-        meters |= {claimed[key].user_id: key for key in marked}
-        left = [user for user in left if user.user_id not in meters]
+        beyond = [] if room is None else [user for user in left if not user.verified][max(room, 0) :]
+        outside = {user.user_id for user in beyond}
+        asking = [user for user in left if user.user_id not in outside]
+        given = _claim_for(asking, pool, own)
+        meters |= given
+        if room is None or not beyond:
+            return meters, set()
+        room -= sum(1 for user in asking if not user.verified and user.user_id in given)
+        if room <= 0:
+            return meters, outside
+        left = beyond  # somebody for whom there was room found no meter: the next one may
+    return meters, set()
+
+
+def _claim_for(users: Sequence[Waiting], pool: Pool, own: set[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """A meter, claimed and marked as assigned, for as many of the users as there are meters."""
+    stock: dict[str, Iterator[int]] = {
+        region: iter(_claim(pool, region, count))
+        for region, count in sorted(Counter(user.region for user in users if user.region is not None).items())
+    }
+    meters: dict[uuid.UUID, int] = {}
+    rest: list[Waiting] = []
+    for user in users:
+        key = next(stock[user.region], None) if user.region is not None else None
+        if key is None:
+            rest.append(user)
+        else:
+            meters[user.user_id] = key
+    own.update(meters)
+    meters |= {user.user_id: key for user, key in zip(rest, _claim(pool, None, len(rest)), strict=False)}
+    region_of = {user.user_id: user.region for user in users}
+    marked = mark_assigned(list(meters.values()), [region_of[user_id] for user_id in meters])
+    if len(marked) < len(meters):
+        raise RuntimeError("a meter that this run had claimed was moved by somebody who had not claimed it")
     return meters
 
 
+# Numbers of the pool that something other than a claim has moved; they drop out of it for good.
+_UNUSABLE = text("""
+    SELECT meter_key FROM meters WHERE meter_key = ANY (:keys)
+        AND (status <> 'in_stock' OR (region IS NOT NULL AND region IS DISTINCT FROM :region))""")
+
+
+def _claim(pool: Pool, region: str | None, count: int) -> list[int]:
+    """Up to `count` meters that can be given, of a region's own stock or of the unallocated ones (None)."""
+    keys: list[int] = []
+    while len(keys) < count:
+        wanted = count - len(keys)
+        claimed = pool.claim_unallocated(wanted) if region is None else pool.claim_own(region, wanted, keys)
+        if not claimed:
+            break
+        unusable = set(session.scalars(_UNUSABLE, {"keys": claimed, "region": region}))
+        keys += [key for key in claimed if key not in unusable]
+    return keys
+
+
 def assign_all(
-    pool: Pool,
-    region: str | None = None,
-    limit: int | None = None,
-    *,
-    actor: Actor,
-    now: datetime,
-    dry_run: bool = False,
+    pool: Pool, region: str | None = None, limit: int | None = None, *, actor: Actor, now: datetime
 ) -> BulkResult:
     """Give a meter to all customers who wait (of `region`; at most `limit`), in this one transaction.
 
-    A dry run does the same and takes it back, so what it shows is exact. Raises Invalid for an unknown region.
+    Raises Invalid for an unknown region.
     """
     if region is not None:
         accounts.get_region(region)
     whole = BulkResult()
-    nested = session.begin_nested()
     act = begin_run(region, actor=actor, now=now)
     after = None
     while limit is None or whole.total < limit:
@@ -150,13 +193,10 @@ def assign_all(
         chunk = assign_chunk(pool, region, size, after, act=act, actor=actor, now=now)
         whole.assigned += chunk.assigned
         whole.failed += chunk.failed
+        whole.own |= chunk.own
         after = chunk.after
         if after is None:
             break
-    if dry_run:
-        nested.rollback()
-        return whole
-    nested.commit()
     end_run(act, len(whole.assigned), len(whole.failed), region, actor=actor, now=now)
     return whole
 

@@ -6,7 +6,7 @@ dead rows pinned by an old snapshot do not slow the claim (DESIGN.md has the mea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
@@ -44,6 +44,7 @@ _REFILL_FROM_STOCK = text("""
     INSERT INTO free_meters (meter_key, region)
     SELECT meter_key, region FROM meters
     WHERE status = 'in_stock' AND region = :region AND meter_key BETWEEN :first AND :last
+        AND meter_key <> ALL (CAST(:taken AS int[]))
         AND NOT EXISTS (SELECT FROM free_meters f WHERE f.meter_key = meters.meter_key)
     ORDER BY meter_key LIMIT :n
     ON CONFLICT DO NOTHING RETURNING meter_key""")
@@ -77,17 +78,26 @@ class Pool:
 
         Numbers that another transaction is taking at this moment are passed over.
         """
-        taken: list[int] = []
-        if region is not None:
-            taken += self._draw(region, count, lambda: self._refill_from_stock(region))
+        taken = self.claim_own(region, count) if region is not None else []
         if len(taken) < count:
-            taken += self._draw(None, count - len(taken), self._refill_from_range)
+            taken += self.claim_unallocated(count - len(taken))
         return sorted(taken)
 
-    def _draw(self, region: str | None, count: int, refill: Callable[[], bool]) -> list[int]:
+    def claim_own(self, region: str, count: int, but_for: Sequence[int] = ()) -> list[int]:
+        """Up to `count` meters of the region's own stock, in the order in which single claims would take them.
+
+        `but_for` are those that this transaction has claimed and not marked yet: they still look like stock.
+        """
+        return self._draw(region, count, lambda taken: self._refill_from_stock(region, [*but_for, *taken]))
+
+    def claim_unallocated(self, count: int) -> list[int]:
+        """Up to `count` unallocated meters, in the order in which single claims would take them."""
+        return self._draw(None, count, lambda _taken: self._refill_from_range())
+
+    def _draw(self, region: str | None, count: int, refill: Callable[[list[int]], bool]) -> list[int]:
         taken = self._take(region, count)
         while len(taken) < count:
-            refilled = refill()
+            refilled = refill(taken)
             # Also after a refill that brought nothing: somebody else may have brought some while we waited.
             found = self._take(region, count - len(taken))
             taken += found
@@ -132,10 +142,11 @@ class Pool:
 
     def _take(self, region: str | None, count: int) -> list[int]:
         statement = _CLAIM_UNALLOCATED if region is None else _CLAIM_OF_REGION
-        return list(session.scalars(statement, {"region": region, "first": self.first, "last": self.last, "n": count}))
+        values = {"region": region, "first": self.first, "last": self.last, "n": count}
+        return sorted(session.scalars(statement, values))
 
-    def _refill_from_stock(self, region: str) -> bool:
-        values = {"region": region, "first": self.first, "last": self.last, "n": BLOCK}
+    def _refill_from_stock(self, region: str, taken: Sequence[int]) -> bool:
+        values = {"region": region, "first": self.first, "last": self.last, "n": BLOCK, "taken": list(taken)}
         return bool(session.scalars(_REFILL_FROM_STOCK, values).all())
 
     def _refill_from_range(self) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from portal.audit import CLI
 from portal.errors import NotFound
-from portal.meters import actions, bulk, life, stats
+from portal.meters import actions, bulk, life, rehearsal, stats
 from tests.factories import NOW, make_holder, make_pool, make_user
 
 pytestmark = pytest.mark.usefixtures("area")
@@ -14,6 +14,10 @@ pytestmark = pytest.mark.usefixtures("area")
 
 def run(pool=None, **options):
     return bulk.assign_all(pool or make_pool(), actor=CLI, now=NOW, **options)
+
+
+def foretell(pool=None, **options):
+    return rehearsal.rehearse_all(pool or make_pool(), now=NOW, **options)
 
 
 @pytest.mark.promise(2)
@@ -34,8 +38,7 @@ def test_a_dry_run_says_exactly_what_a_run_does_and_does_nothing(area):
     for _ in range(3):
         make_user()
     area.commit()
-    shown = run(dry_run=True)
-    area.commit()
+    shown = foretell()
     assert stats.count_waiting() == 3
     assert run().assigned == shown.assigned
 
