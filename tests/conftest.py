@@ -102,10 +102,11 @@ def app(worker_app: Flask) -> Iterator[Flask]:
     yield worker_app
     with worker_app.app_context():
         session.remove()
-        _empty(worker_app)
+        empty_database(worker_app)
 
 
-def _empty(app: Flask) -> None:
+def empty_database(app: Flask) -> None:
+    """Leave only what the migrations and the published tariffs brought."""
     with db.engine.begin() as connection:
         names = connection.scalars(
             text("""

@@ -7,10 +7,9 @@ from typing import Any, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from portal import jobs
 from portal.accounts import queries as accounts
 from portal.api.blueprint import Answer, ApiBlueprint
-from portal.api.caller import actor, now, pool, user
+from portal.api.caller import actor, now, pool
 from portal.api.errors import BadRequest
 from portal.api.fields import Body, Count, Instant, MeterId, Paging, Query, RegionName, RegisterKwh, Text, Uuid
 from portal.api.ids import get_user_id
@@ -30,19 +29,18 @@ from portal.api.presenters import (
     meter_json,
     pagination_json,
     period_json,
+    rehearsed_json,
     stats_json,
 )
 from portal.billing import supply
 from portal.errors import Conflict
 from portal.gates import ADMIN
 from portal.jobs import bulk_assign
-from portal.meters import actions, bulk, queries, rules, stats
+from portal.jobs.bulk_assign import AT_ONCE
+from portal.meters import actions, queries, rehearsal, rules, stats
 from portal.meters.holding import Assigned
 
 api = ApiBlueprint("meters", tag="Meters")
-
-AT_ONCE = 1_000
-"""How many a bulk run serves before it answers; more are a job."""
 
 LEGACY_SINCE = "@1764547200"
 """When the legacy call was deprecated (RFC 9745): 2025-12-01T00:00:00Z."""
@@ -119,6 +117,8 @@ class BulkAnswer(TypedDict):
     successful_assignments: list[AssignedRowJson]
     failed_assignments: list[BulkFailureJson]
     dry_run: NotRequired[bool]
+    job_id: NotRequired[Uuid]
+    skipped: NotRequired[int]
 
 
 class StatsAnswer(TypedDict):
@@ -208,20 +208,14 @@ def assign_meter_legacy(body: LegacyAssignBody) -> Answer:
 )  # fmt: skip
 def bulk_assign_meters(body: BulkBody) -> Answer:
     """Longest wait first. Up to 1,000 at once; more are a job, which answers with the same summary."""
-    if body.region is not None:
-        accounts.get_region(body.region)
-    waiting = stats.count_waiting(body.region)
-    total = waiting if body.limit is None else min(waiting, body.limit)
-    if total > AT_ONCE:
-        args = bulk_assign.arguments(body.region, body.limit, dry_run=body.dry_run, actor=actor())
-        job = jobs.start(bulk_assign.KIND, args, total=total, created_by=user().user_id, now=now())
-        return Answer({"job": job_json(job)}, f"{total} customers wait. A job serves them.", status=202)
-    result = bulk.assign_all(
-        pool(), body.region, min(body.limit or AT_ONCE, AT_ONCE), actor=actor(), now=now(), dry_run=body.dry_run
-    )
-    would = "would have" if body.dry_run else "have"
-    message = f"{len(result.assigned)} of {result.total} customers {would} a meter now."
-    return Answer(bulk_json(result, dry_run=body.dry_run), message)
+    if body.dry_run and stats.count_waiting(body.region) <= AT_ONCE:
+        shown = rehearsal.rehearse_all(pool(), body.region, body.limit, now=now())
+        message = f"{len(shown.assigned)} of {shown.total} customers would have a meter now."
+        return Answer(rehearsed_json(shown), message)
+    job = bulk_assign.launch(body.region, body.limit, dry_run=body.dry_run, actor=actor(), now=now())
+    if job.result is None:
+        return Answer({"job": job_json(job)}, f"{job.total} customers wait. A job serves them.", status=202)
+    return Answer(bulk_json(job), f"{job.result['summary']['success']} of {job.done} customers have a meter now.")
 
 
 @api.get("/admin/meters/stats", gate=ADMIN, answer=StatsAnswer, summary="Assignment in numbers")

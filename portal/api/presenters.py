@@ -142,16 +142,31 @@ class SummaryJson(TypedDict):
 
 
 class BulkJson(TypedDict):
-    """A bulk run and whom it served."""
+    """A bulk run and whom it served. `skipped` waited when it began, and had a meter from somebody else meanwhile."""
 
     summary: SummaryJson
     successful_assignments: list[AssignedRowJson]
     failed_assignments: list[BulkFailureJson]
     dry_run: bool
+    job_id: NotRequired[Uuid]
+    skipped: NotRequired[int]
 
 
-def bulk_json(result: BulkResult, *, dry_run: bool) -> BulkJson:
-    """A bulk run and whom it served."""
+def bulk_json(job: Job) -> BulkJson:
+    """A bulk run that has ended; its job can be looked at, and undone, later."""
+    result = job.result or {}
+    return {
+        "summary": result["summary"],
+        "successful_assignments": result["successful_assignments"],
+        "failed_assignments": result["failed_assignments"],
+        "dry_run": result["dry_run"],
+        "job_id": str(job.job_id),
+        "skipped": result["skipped"],
+    }
+
+
+def rehearsed_json(result: BulkResult) -> BulkJson:
+    """What a bulk run would do."""
     return {
         "summary": {"success": len(result.assigned), "failed": len(result.failed), "total": result.total},
         "successful_assignments": [
@@ -166,7 +181,7 @@ def bulk_json(result: BulkResult, *, dry_run: bool) -> BulkJson:
         "failed_assignments": [
             {"user_id": str(each.user_id), "email": each.email, "error": each.error} for each in result.failed
         ],
-        "dry_run": dry_run,
+        "dry_run": True,
     }
 
 
@@ -322,7 +337,7 @@ class JobJson(TypedDict):
     result: NotRequired[dict[str, Any]]
 
 
-def job_json(job: Job, path: str = "/api/v1/admin/jobs") -> JobJson:
+def job_json(job: Job, path: str = "/api/v1/admin/jobs", *, result: bool = True) -> JobJson:
     """A job and how far it is; `path` is where whoever asks may ask again."""
     shown: JobJson = {
         "job_id": str(job.job_id),
@@ -332,6 +347,6 @@ def job_json(job: Job, path: str = "/api/v1/admin/jobs") -> JobJson:
         "total": job.total,
         "status_url": f"{path}/{job.job_id}",
     }
-    if job.result is not None:
+    if result and job.result is not None:
         shown["result"] = job.result
     return shown

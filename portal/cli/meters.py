@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 
 import click
@@ -11,6 +10,7 @@ from portal.accounts import queries as accounts
 from portal.accounts.models import User
 from portal.audit import CLI
 from portal.billing import supply
+from portal.cli import _bulk
 from portal.cli._common import DatabaseGroup, now, pool
 from portal.db import session
 from portal.meters import actions, bulk
@@ -24,39 +24,7 @@ group = DatabaseGroup("meters", help="Meters and who holds them.")
 @click.option("--region", help="Only customers of this region.")
 @click.option("--dry-run", is_flag=True, help="Show what would happen, and change nothing.")
 def assign_all(region: str | None, dry_run: bool) -> None:
-    if region:
-        accounts.get_region(region)
-    found = meter_stats.count_waiting(region)
-    print(
-        f"Found {found} {'customer' if found == 1 else 'customers'} without a meter{f' in {region}' if region else ''}."
-    )
-    success, failed = 0, 0
-    for chunk in _chunks(region, dry_run):
-        for assigned in chunk.assigned:
-            print(f"{assigned.email} → {assigned.meter_id} ({assigned.region or 'no region'})")
-        for refused in chunk.failed:
-            print(f"{refused.email}: {refused.error}")
-        success, failed = success + len(chunk.assigned), failed + len(chunk.failed)
-    would = "would be " if dry_run else ""
-    print(f"Total: {success} {would}assigned, {failed} {would}left without, {success + failed} in all.")
-
-
-def _chunks(region: str | None, dry_run: bool) -> Iterator[bulk.BulkResult]:
-    """A dry run is one transaction that is taken back; a real one commits chunk by chunk."""
-    if dry_run:
-        yield bulk.assign_all(pool(), region, actor=CLI, now=now(), dry_run=True)
-        session.rollback()
-        return
-    act, success, failed, after = bulk.begin_run(region, actor=CLI, now=now()), 0, 0, None
-    while True:
-        chunk = bulk.assign_chunk(pool(), region, after=after, act=act, actor=CLI, now=now())
-        success, failed, after = success + len(chunk.assigned), failed + len(chunk.failed), chunk.after
-        if after is None:
-            bulk.end_run(act, success, failed, region, actor=CLI, now=now())
-        session.commit()
-        yield chunk
-        if after is None:
-            return
+    _bulk.assign_all(region, dry_run=dry_run)
 
 
 @group.command("assign", help="Give one customer a meter, or move the start of the one they hold.")

@@ -11,7 +11,7 @@ from portal.audit import Actor
 from portal.billing import actions
 from portal.billing.actions import RunResult
 from portal.db import session
-from portal.jobs import Job, handles, progress
+from portal.jobs import Job, Outcome, handles, progress
 
 KIND = "billing_run"
 ERRORS_SHOWN = 1_000
@@ -23,7 +23,7 @@ def arguments(year: int, month: int, region: str | None, *, actor: Actor) -> dic
 
 
 @handles(KIND)
-def billing_run(job: Job) -> dict[str, Any]:
+def billing_run(job: Job) -> Outcome:
     """Bill everybody who is due. After a kill it goes on: those who have their bill get no second one."""
     args = job.args
     made_before = args["made"]
@@ -42,7 +42,7 @@ def billing_run(job: Job) -> dict[str, Any]:
         due_days=current_app.config["PORTAL"].bill_due_days,
         on_progress=keep,
     )
-    return run_json(args["year"], args["month"], args["region"], result, made_before=made_before)
+    return Outcome(run_json(args["year"], args["month"], args["region"], result, made_before=made_before))
 
 
 def run_json(year: int, month: int, region: str | None, result: RunResult, *, made_before: int = 0) -> dict[str, Any]:

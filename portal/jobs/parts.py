@@ -6,10 +6,10 @@ import csv
 import io
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import ForeignKey, func, select
+from sqlalchemy import ForeignKey, delete, func, insert, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -35,13 +35,38 @@ class JobPart(Base):
     rows: Mapped[list[list[str | None]]] = mapped_column(JSONB)
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """What all parts of a job come to."""
+@dataclass(slots=True)
+class Tally:
+    """How far a job is: kept in its `place`, in the transaction of each chunk, and never larger than the regions are.
 
-    parts: int
-    success: int
-    failed: int
+    `act` is its row of the audit log, `after` whom it took up last, `waited` how many there were when it began; `turn`
+    is the kind's own.
+    """
+
+    parts: int = 0
+    success: int = 0
+    failed: int = 0
+    act: int | None = None
+    after: tuple[str, str] | None = None
+    waited: int | None = None
+    turn: int = 0
+    regions: dict[str, list[int]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, job: Job) -> Tally:
+        """What the job has kept."""
+        return cls(**job.place)
+
+    def to_json(self) -> dict[str, Any]:
+        """For the job to keep."""
+        return asdict(self)
+
+    def count(self, region: str | None, *, went_well: bool) -> None:
+        """One more user of a region."""
+        counts = self.regions.setdefault(region or "", [0, 0])
+        counts[0 if went_well else 1] += 1
+        self.success += went_well
+        self.failed += not went_well
 
     @property
     def done(self) -> int:
@@ -53,52 +78,74 @@ class Totals:
         """As the contract writes it."""
         return {"success": self.success, "failed": self.failed, "total": self.done}
 
+    @property
+    def by_region(self) -> list[dict[str, Any]]:
+        """The same for each region, those with the most people first; null for people without one."""
+        rows = [
+            {"region": name or None, "success": success, "failed": failed}
+            for name, (success, failed) in self.regions.items()
+        ]
+        return sorted(rows, key=lambda row: (-(row["success"] + row["failed"]), row["region"] or ""))
+
 
 def add(job_id: uuid.UUID, part: int, rows: list[list[str | None]]) -> None:
     """Keep one chunk, in the transaction that did it."""
     failed = sum(1 for row in rows if row[-1])
-    session.add(JobPart(job_id=job_id, part=part, success=len(rows) - failed, failed=failed, rows=rows))
-    session.flush()
+    session.execute(
+        insert(JobPart).values(job_id=job_id, part=part, success=len(rows) - failed, failed=failed, rows=rows)
+    )
 
 
-def totals(job_id: uuid.UUID) -> Totals:
-    """How far the job is."""
-    count, success, failed = session.execute(
-        select(
-            func.count(),
-            func.coalesce(func.sum(JobPart.success), 0),
-            func.coalesce(func.sum(JobPart.failed), 0),
-        ).where(JobPart.job_id == job_id)
-    ).one()
-    return Totals(count, int(success), int(failed))
+def clear(job_id: uuid.UUID) -> None:
+    """Forget all chunks of a job that begins anew."""
+    session.execute(delete(JobPart).where(JobPart.job_id == job_id))
+
+
+def count_parts(job_id: uuid.UUID) -> int:
+    """How many chunks there are."""
+    return session.scalar(select(func.count()).where(JobPart.job_id == job_id)) or 0
+
+
+def page(job_id: uuid.UUID, *, failed: bool, limit: int, offset: int) -> list[list[str | None]]:
+    """Some of the rows that went well, or of those that did not, in the order of the run."""
+    of_kind = JobPart.failed if failed else JobPart.success
+    until = func.sum(of_kind).over(order_by=JobPart.part)
+    counted = (
+        select(JobPart.part, until.label("until"), (until - of_kind).label("before"))
+        .where(JobPart.job_id == job_id)
+        .subquery()
+    )
+    wanted = session.execute(
+        select(counted.c.part, counted.c.before)
+        .where(counted.c.until > offset, counted.c.before < offset + limit)
+        .order_by(counted.c.part)
+    ).all()
+    found: list[list[str | None]] = []
+    for part, _before in wanted:
+        found += [row for row in rows_of_part(job_id, part) if bool(row[-1]) is failed]
+    start = offset - int(wanted[0].before) if wanted else 0
+    return found[start : start + limit]
 
 
 def first(
     job_id: uuid.UUID, columns: tuple[str, ...], shown: tuple[str, ...], *, failed: bool
 ) -> list[dict[str, str | None]]:
     """The first SHOWN of those that went well, or of those that did not: the columns `shown` of each."""
-    found: list[dict[str, str | None]] = []
-    kind = JobPart.failed if failed else JobPart.success
-    numbers = session.scalars(select(JobPart.part).where(JobPart.job_id == job_id, kind > 0).order_by(JobPart.part))
-    for number in list(numbers):
-        if len(found) >= SHOWN:
-            break
-        found += [
-            {name: value for name, value in zip(columns, row, strict=True) if name in shown}
-            for row in _rows(job_id, number)
-            if bool(row[-1]) is failed
-        ]
-    return found[:SHOWN]
+    return [
+        {name: value for name, value in zip(columns, row, strict=True) if name in shown}
+        for row in page(job_id, failed=failed, limit=SHOWN, offset=0)
+    ]
 
 
 def csv_lines(job_id: uuid.UUID, columns: tuple[str, ...]) -> Iterator[str]:
     """All rows of the job as CSV, a chunk at a time."""
     yield _csv([list(columns)])
-    for number in range(totals(job_id).parts):
-        yield _csv(_rows(job_id, number))
+    for number in range(count_parts(job_id)):
+        yield _csv(rows_of_part(job_id, number))
 
 
-def _rows(job_id: uuid.UUID, number: int) -> list[list[str | None]]:
+def rows_of_part(job_id: uuid.UUID, number: int) -> list[list[str | None]]:
+    """One chunk."""
     rows: Any = session.scalar(select(JobPart.rows).where(JobPart.job_id == job_id, JobPart.part == number))
     return rows or []
 

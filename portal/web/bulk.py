@@ -6,23 +6,19 @@ import uuid
 
 from flask import Response, make_response, redirect, render_template, stream_with_context, url_for
 from flask_babel import gettext as _
-from flask_login import current_user
 from werkzeug.wrappers import Response as AnyResponse
 
 from portal import jobs
-from portal.accounts import queries as accounts
 from portal.db import session
 from portal.errors import NotFound, PortalError
 from portal.gates import ADMIN, gate
 from portal.jobs import bulk_assign, parts
-from portal.meters import queries, stats
+from portal.meters import queries
 from portal.web import staff
 from portal.web.admin import admin
 from portal.web.forms import BulkForm, put_errors
 from portal.web.fragments import page_or_fragment
 from portal.web.session import actor, now
-
-AT_ONCE = 1_000
 
 
 @admin.get("/bulk")
@@ -38,25 +34,17 @@ def bulk_post() -> AnyResponse:
     """A preview or the run itself. More than a thousand go to the queue, fewer are done before the answer."""
     form = _bulk_form()
     try:
-        job_id = _begin(form.region.data or None, form.chosen_limit(), dry_run=form.step.data != "assign")
+        job_id = bulk_assign.launch(
+            form.region.data or None,
+            form.chosen_limit(),
+            dry_run=form.step.data != "assign",
+            actor=actor(),
+            now=now(),
+        ).job_id
     except PortalError as error:
         session.rollback()
         return _bulk_page(form, put_errors(form, error), 422)
     return redirect(url_for("admin.job", job_id=job_id), 303)
-
-
-def _begin(region: str | None, limit: int | None, *, dry_run: bool) -> uuid.UUID:
-    if region is not None:
-        accounts.get_region(region)
-    waiting = stats.count_waiting(region)
-    total = waiting if limit is None else min(waiting, limit)
-    args = bulk_assign.arguments(region, limit, dry_run=dry_run, actor=actor())
-    put = jobs.start if total > AT_ONCE else jobs.begin
-    job = put(bulk_assign.KIND, args, total=total, created_by=current_user.user_id, now=now())
-    session.commit()
-    if total <= AT_ONCE:
-        jobs.run(job.job_id)
-    return job.job_id
 
 
 def _bulk_form() -> BulkForm:

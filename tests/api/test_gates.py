@@ -66,7 +66,10 @@ ROUTES = {
     "POST /billing/invoices/<invoice_id>/dispute": SIGNED_IN,
     "POST /billing/operator/generate-monthly": STAFF,
     "GET /billing/operator/jobs/<job_id>": STAFF,
+    "GET /admin/jobs": ADMIN,
     "GET /admin/jobs/<job_id>": ADMIN,
+    "POST /admin/jobs/<job_id>/cancel": ADMIN,
+    "POST /admin/jobs/<job_id>/undo": ADMIN,
     "GET /admin/jobs/<job_id>/csv": ADMIN,
 }
 

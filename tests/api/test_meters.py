@@ -102,10 +102,7 @@ def test_a_bulk_run_takes_an_empty_post(as_admin, act, sent):
     assert data["failed_assignments"] == []
     assert data["successful_assignments"] == [
         {"user_id": str(user.user_id), "email": user.email, "meter_id": f"MTR-0000000{number}", "region": user.region}
-        for number, user in enumerate(
-            sorted(users, key=lambda each: each.region or ""),
-            start=1,
-        )
+        for number, user in enumerate(users, start=1)
     ]
     assert as_admin.post("/admin/meters/bulk-assign")["data"]["summary"] == {"success": 0, "failed": 0, "total": 0}
 
@@ -232,6 +229,40 @@ def test_a_job_that_was_killed_goes_on_where_it_was(app, as_admin, monkeypatch):
     run_job(app, job["job_id"])
     result = as_admin.get(f"/admin/jobs/{job['job_id']}")["data"]["job"]["result"]
     assert result["summary"] == {"success": 1003, "failed": 0, "total": 1003}
+
+
+@pytest.mark.usefixtures("crowd")
+def test_a_job_is_stopped_listed_and_undone(app, as_admin, as_operator):
+    job = as_admin.post("/admin/meters/bulk-assign", status=202)["data"]["job"]
+    stopped = as_admin.post(f"/admin/jobs/{job['job_id']}/cancel")["data"]["job"]
+    assert (stopped["status"], stopped["result"]["summary"]["total"]) == ("cancelled", 0)
+    assert as_admin.post(f"/admin/jobs/{job['job_id']}/cancel", status=409)["code"] == "JOB_ENDED"
+    assert as_admin.post(f"/admin/jobs/{job['job_id']}/undo", status=409)["code"] == "JOB_NOT_UNDOABLE"
+    data = as_admin.post("/admin/meters/bulk-assign", {"limit": 3})["data"]
+    undone = as_admin.post(f"/admin/jobs/{data['job_id']}/undo")["data"]["job"]
+    assert (undone["kind"], undone["status"]) == ("bulk_undo", "done")
+    assert undone["result"]["summary"] == {"success": 3, "failed": 0, "total": 3}
+    assert as_admin.get("/admin/meters/stats")["data"]["stats"]["users_with_meters"] == 0
+    listed = as_admin.get("/admin/jobs")["data"]
+    assert [each["kind"] for each in listed["jobs"]] == ["bulk_undo", "bulk_assign", "bulk_assign"]
+    assert listed["pagination"]["total"] == 3
+    rows = as_admin.raw("GET", f"/admin/jobs/{undone['job_id']}/csv").get_data(as_text=True).splitlines()
+    assert len(rows) == 4
+    for nobody in (NOBODY, "1", "%00"):
+        assert as_admin.post(f"/admin/jobs/{nobody}/cancel", status=404)["code"] == "JOB_NOT_FOUND"
+        assert as_admin.post(f"/admin/jobs/{nobody}/undo", status=404)["code"] == "JOB_NOT_FOUND"
+
+
+def test_an_undo_names_whatever_stands_in_its_way(as_admin, act):
+    with act():
+        users = [make_user(), make_user()]
+    data = as_admin.post("/admin/meters/bulk-assign")["data"]
+    as_admin.delete(f"/admin/meters/unassign/{users[1].user_id}")
+    refusal = as_admin.post(f"/admin/jobs/{data['job_id']}/undo", status=409)
+    assert refusal["code"] == "JOB_HAS_DEPENDENTS"
+    assert [each["field"] for each in refusal["details"]] == ["MTR-00000002"]
+    assert users[1].email in refusal["details"][0]["message"]
+    assert as_admin.get("/admin/meters/stats")["data"]["stats"]["users_with_meters"] == 1
 
 
 @pytest.mark.usefixtures("crowd")

@@ -29,8 +29,8 @@ def test_assign_all_tells_who_got_what(flask, act):
     assert code == 0
     assert output.splitlines() == [
         "Found 2 customers without a meter.",
-        "ravi@example.com → MTR-00000001 (no region)",
-        "asha@example.com → MTR-00000002 (Pune-West)",
+        "asha@example.com → MTR-00000001 (Pune-West)",
+        "ravi@example.com → MTR-00000002 (no region)",
         "Total: 2 assigned, 0 left without, 2 in all.",
     ]
     with act():

@@ -120,6 +120,36 @@ def test_a_job_of_a_killed_worker_is_taken_up(app: Flask, start: Any) -> None:
         assert fetch("SELECT email, meter_id FROM users") == [("waiting@example.com", "MTR-00000001")]
 
 
+@pytest.mark.promise(10)
+def test_a_bulk_run_goes_on_after_a_kill_of_its_worker_and_serves_nobody_twice(app: Flask, start: Any) -> None:
+    with app.app_context():
+        session.execute(
+            text("""
+                INSERT INTO users (user_id, email, name, role, region, created_at)
+                SELECT gen_random_uuid(), 'waiting' || n || '@example.com', 'Waiting ' || n, 'user', 'Pune-West',
+                    now() - make_interval(secs => n) FROM generate_series(1, 6000) AS n""")
+        )
+        session.commit()
+        job = bulk_assign.launch(None, None, dry_run=False, actor=SYSTEM, now=NOW)
+    process = start()
+    wait_until(app, lambda: fetch("SELECT done > 0 FROM jobs") == [(True,)])
+    process.kill()
+    process.wait(10)
+    with app.app_context():
+        [(done,)] = fetch("SELECT done FROM jobs")
+        assert 0 < done < 6000
+        # As if the half minute were over after which a silent worker counts as dead.
+        session.execute(text("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '5 minutes'"))
+        session.commit()
+    start()
+    wait_until(app, lambda: jobs.get_job(job.job_id).status == "done")
+    with app.app_context():
+        assert jobs.get_job(job.job_id).result["summary"] == {"success": 6000, "failed": 0, "total": 6000}
+        listed = fetch("SELECT row->>0, row->>2 FROM job_parts, jsonb_array_elements(rows) AS row")
+        assert len(listed) == len({user for user, _ in listed}) == len({meter for _, meter in listed}) == 6000
+        assert sorted(listed) == sorted(fetch("SELECT user_id::text, meter_id FROM users"))
+
+
 def test_a_fault_is_logged_and_the_same_is_tried_again(
     app: Flask, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from portal.audit import CLI
 from portal.db import db, session
 from portal.meters import actions, bulk, life, rehearsal
+from tests.conftest import empty_database
 from tests.factories import NOW, make_holder, make_pool, make_user
 
 REGIONS = ("Pune-West", "Delhi-North", None)
@@ -57,7 +58,7 @@ def run_in_chunks(pool, size, region=None, limit=None):
 )
 def test_a_run_does_what_its_preview_said_in_chunks_of_any_size(app, people, last, size, region, limit, cap):
     with app.app_context():
-        _empty()
+        empty_database(app)
         pool = make_pool(last=last)
         world(pool)
         for where, verified in people:
@@ -69,11 +70,6 @@ def test_a_run_does_what_its_preview_said_in_chunks_of_any_size(app, people, las
         assert pairs(done) == pairs(shown)
         assert done.own == shown.own
         session.remove()
-
-
-def _empty():
-    session.execute(text("TRUNCATE users, meters, free_meters, pool_source, audit_log, connections CASCADE"))
-    session.commit()
 
 
 def test_a_preview_waits_for_nobody_and_locks_nobody(app):

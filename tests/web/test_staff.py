@@ -194,7 +194,7 @@ def test_bulk_assignment_previews_then_runs_then_lists(admin: Browser, waiting: 
     assert "Nobody waits" in admin.get("/admin/bulk").plain
     [file] = [link for link in result.links if link.endswith(".csv")]
     lines = admin.checked(admin.client.get(file), 200).text.splitlines()
-    assert lines[0] == "user_id,email,meter_id,region,error"
+    assert lines[0] == "user_id,email,meter_id,region,stock,error"
     assert len(lines) == 4
 
 
