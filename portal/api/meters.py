@@ -37,7 +37,7 @@ from portal.errors import Conflict
 from portal.gates import ADMIN
 from portal.jobs import bulk_assign
 from portal.jobs.bulk_assign import AT_ONCE
-from portal.meters import actions, queries, rehearsal, rules, stats
+from portal.meters import actions, queries, rehearsal, rules, stats, stock
 from portal.meters.holding import Assigned
 
 api = ApiBlueprint("meters", tag="Meters")
@@ -229,10 +229,10 @@ def list_meters(query: MeterQuery) -> Answer:
     """Meters that were stocked, assigned or heard of, by number; other numbers of the range have no row yet."""
     if query.region is not None:
         accounts.get_region(query.region)
-    page = queries.list_meters(query.status, query.region, query.limit, query.offset)
+    page = stock.list_meters(stock.Sought(query.status, query.region), query.limit, query.offset)
     return Answer(
         {
-            "meters": [meter_json(meter, holder) for meter, holder in page.meters],
+            "meters": [meter_json(each.meter, each.user_id) for each in page.meters],
             "pagination": pagination_json(page.total, query.limit, query.offset),
         },
         f"{page.total} meters.",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
 
-from sqlalchemy import Select, and_, func, or_, select, text
+from sqlalchemy import Select, func, or_, select, text
 
 from portal.accounts.models import User
 from portal.db import session
 from portal.errors import NotFound
-from portal.meters import rules, stats
+from portal.meters import rules
 from portal.meters.models import Assignment, Connection, Meter
 from portal.meters.pool import Pool
 from portal.periods import Period
@@ -103,30 +102,3 @@ def list_free(region: str | None, pool: Pool, limit: int = 5) -> list[str]:
         {"region": region, "first": pool.first, "last": pool.last, "limit": limit},
     )
     return [rules.meter_id(key) for key in keys]
-
-
-@dataclass(frozen=True, slots=True)
-class MeterPage:
-    """One page of meters with their holders, and how many there are in all."""
-
-    meters: list[tuple[Meter, uuid.UUID | None]]
-    total: int
-
-
-def list_meters(status: str | None = None, region: str | None = None, limit: int = 20, offset: int = 0) -> MeterPage:
-    """Meters that have a row, by number."""
-    query = select(Meter)
-    if status is not None:
-        query = query.where(Meter.status == status)
-    if region is not None:
-        query = query.where(Meter.region == region)
-    total = stats.count_meters(status, region)
-    held = and_(Assignment.meter_key == Meter.meter_key, Assignment.unassigned_at.is_(None))
-    rows = session.execute(
-        query.add_columns(Assignment.user_id)
-        .outerjoin(Assignment, held)
-        .order_by(Meter.meter_key)
-        .limit(limit)
-        .offset(offset)
-    )
-    return MeterPage([(meter, holder) for meter, holder in rows], total)
