@@ -236,7 +236,8 @@ def provision(
     if region is not None:
         accounts.get_region(region)
     values = {"low": low, "high": high, "region": region, "phase": phase}
-    # Nobody can be claiming them from here on; then the meters themselves, by number.
+    # Nobody brings them into the pool or claims them from here on; then the meters themselves, by number.
+    pool.hold_source()
     session.execute(text("DELETE FROM free_meters WHERE meter_key BETWEEN :low AND :high"), values)
     stocked = session.scalars(_STOCK, values).all()
     if region is None:
@@ -271,4 +272,6 @@ _STOCK = text("""
     RETURNING meter_key""")
 _POOL_UNALLOCATED = text("""
     INSERT INTO free_meters (meter_key) SELECT meter_key FROM meters
-    WHERE meter_key BETWEEN :low AND :high AND status = 'in_stock' ON CONFLICT DO NOTHING""")
+    WHERE meter_key BETWEEN :low AND :high AND status = 'in_stock'
+        AND NOT EXISTS (SELECT FROM free_meters f WHERE f.meter_key = meters.meter_key)
+    ON CONFLICT DO NOTHING""")
