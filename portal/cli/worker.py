@@ -26,7 +26,7 @@ from portal.db import session
 from portal.logs import get_logger
 from portal.meters import life, search, stats
 from portal.meters.pool import Pool
-from portal.readings import actions
+from portal.readings import actions, unheard
 
 CHUNK = 2_000
 PAUSE = 1.0
@@ -35,6 +35,7 @@ PARTITIONS_EVERY = 24 * 3600.0
 PARTITIONS_AGAIN = 60.0
 BILLS_EVERY = 600.0
 METERS_EVERY = 5.0
+HEARD_CHUNKS = 10
 STALLED_EVERY = 30.0
 # How long a job may go on after a signal. One that needs longer is left to the next worker.
 GRACE = 20.0
@@ -59,6 +60,7 @@ def keep_usage(app: Flask, stop: threading.Event) -> None:
     A fault is logged and tried again.
     """
     pause, partitions_due, bills_due, meters_due = 0.0, 0.0, 0.0, 0.0
+    heard: unheard.Place | None = None
     while not stop.wait(pause):
         try:
             with app.app_context():
@@ -70,6 +72,7 @@ def keep_usage(app: Flask, stop: threading.Event) -> None:
                 if time.monotonic() >= meters_due:
                     meters_due = time.monotonic() + METERS_EVERY
                     keep_meters(Pool.of(app.config["PORTAL"]))
+                    heard = mark_heard(heard)
                 while not stop.is_set() and refresh_chunk():
                     pass
             pause = PAUSE
@@ -102,6 +105,16 @@ def keep_meters(pool: Pool) -> None:
     session.commit()
     search.flush_words()
     session.commit()
+
+
+def mark_heard(after: unheard.Place | None) -> unheard.Place | None:
+    """Mark meters that were heard of, a few chunks on from `after`, as long as there are any; gives where to go on."""
+    for _chunk in range(HEARD_CHUNKS):
+        marked, after = unheard.note_heard(datetime.now(UTC), after)
+        session.commit()
+        if not marked or after is None:
+            break
+    return after
 
 
 def _make_partitions() -> float:

@@ -122,6 +122,7 @@ class Assignment(Base):
     would do the same and make a bulk run nine times slower than the bare UPDATE.
 
     `assigned_act` and `unassigned_act` are rows of the audit log: one of a single act, one for a whole bulk run.
+    `heard`: a reading of the meter since the start is known; the worker marks it some time after.
     """
 
     __tablename__ = "meter_assignments"
@@ -152,6 +153,13 @@ class Assignment(Base):
         ),
         Index(None, "connection_id"),
         Index(None, "assigned_at"),
+        # Whose meter is not known to have been heard of since, longest silent first (portal.readings.unheard).
+        Index(
+            "ix_meter_assignments_unheard",
+            "assigned_at",
+            "assignment_id",
+            postgresql_where=text("unassigned_at IS NULL AND NOT heard"),
+        ),
     )
 
     assignment_id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -168,6 +176,7 @@ class Assignment(Base):
     unassigned_by: Mapped[str | None] = mapped_column(String(200))
     unassigned_how: Mapped[str | None] = mapped_column(String(15))
     unassigned_act: Mapped[int | None] = mapped_column(BigInteger)
+    heard: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
 
 
 class Tally(Base):
