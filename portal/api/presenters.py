@@ -302,6 +302,7 @@ class EventJson(TypedDict):
     register_kwh: KwhText | None
     told_at: Time | None
     act: int | None
+    becomes: str | None
 
 
 def event_json(event: Event) -> EventJson:
@@ -318,6 +319,7 @@ def event_json(event: Event) -> EventJson:
         "register_kwh": _kwh(event.register),
         "told_at": _time(event.told_at),
         "act": event.act,
+        "becomes": event.becomes,
     }
 
 

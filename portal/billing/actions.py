@@ -106,6 +106,11 @@ def generate_month(
     return result
 
 
+_KEEP_USER = text("""
+    SELECT FROM users WHERE user_id = (SELECT user_id FROM connections WHERE connection_id = :connection)
+    FOR KEY SHARE""")
+
+
 def _bill_one(
     connection_id: int, year: int, month: int, catalogue: Catalogue, result: RunResult, now: datetime, due_days: int
 ) -> None:
@@ -113,6 +118,8 @@ def _bill_one(
     user_id: uuid.UUID | None = None
     try:
         with session.begin_nested():
+            # The user first, as whoever takes a meter back does; the bill's foreign key would lock them after.
+            session.execute(_KEEP_USER, {"connection": connection_id})
             # Two runs at once meet here: the second waits until the first has committed, and then sees its bill.
             connection = session.get_one(
                 Connection, connection_id, with_for_update={"key_share": True}, populate_existing=True

@@ -1,23 +1,18 @@
-"""`flask meters`: assign, count and stock meters."""
+"""`flask meters`: a meter for all who wait, numbers, stock; what happens to one meter is in `_supply`."""
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
-
 import click
 
-from portal.accounts import queries as accounts
-from portal.accounts.models import User
 from portal.audit import CLI
-from portal.billing import supply
-from portal.cli import _bulk
+from portal.cli import _bulk, _supply
 from portal.cli._common import DatabaseGroup, now, pool
 from portal.db import session
-from portal.meters import actions, bulk
+from portal.meters import bulk
 from portal.meters import stats as meter_stats
-from portal.periods import local_midnight
 
 group = DatabaseGroup("meters", help="Meters and who holds them.")
+_supply.add_to(group)
 
 
 @group.command("assign-all", help="Give a meter to every customer who has none.")
@@ -25,49 +20,6 @@ group = DatabaseGroup("meters", help="Meters and who holds them.")
 @click.option("--dry-run", is_flag=True, help="Show what would happen, and change nothing.")
 def assign_all(region: str | None, dry_run: bool) -> None:
     _bulk.assign_all(region, dry_run=dry_run)
-
-
-@group.command("assign", help="Give one customer a meter, or move the start of the one they hold.")
-@click.argument("email")
-@click.option("--meter", "meter_id", help="This meter; the next free one of their region without it.")
-@click.option(
-    "--from",
-    "start",
-    metavar="DATE",
-    help="Since when it is theirs: 2026-01-31 (the local day begins) or 2026-01-31T18:30:00+05:30. Only backwards.",
-)
-def assign(email: str, meter_id: str | None, start: str | None) -> None:
-    user = accounts.get_user_by_email(email)
-    begins = _instant(start, user) if start else None
-    moves_only = begins is not None and user.meter_id is not None and meter_id in (None, user.meter_id)
-    if not moves_only:
-        held = actions.assign(user.user_id, pool(), meter_id, how="admin", actor=CLI, now=now())
-    if begins is not None:
-        held = supply.move_start(user.user_id, begins, actor=CLI, now=now())
-    session.commit()
-    since = held.since.astimezone(accounts.zone_of(held.region))
-    print(f"{held.email} → {held.meter_id} ({held.region or 'no region'}) since {since:%Y-%m-%d %H:%M %Z}")
-
-
-def _instant(text: str, user: User) -> datetime:
-    zone = accounts.zone_of(user.region)
-    try:
-        return local_midnight(date.fromisoformat(text), zone)
-    except (ValueError, OverflowError):
-        pass
-    try:
-        instant = datetime.fromisoformat(text)
-        return (instant if instant.tzinfo else instant.replace(tzinfo=zone)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise click.BadParameter(f"{text!r} is no date; write 2026-01-31.", param_hint="--from") from None
-
-
-@group.command("unassign", help="Take a customer's meter back; it can be given again at once.")
-@click.argument("email")
-def unassign(email: str) -> None:
-    freed = actions.unassign(accounts.get_user_by_email(email).user_id, pool(), actor=CLI, now=now())
-    session.commit()
-    print(f"{freed.meter_id} is free again.")
 
 
 @group.command("stats", help="Assignment in numbers.")

@@ -16,7 +16,7 @@ from portal.accounts import queries as accounts
 from portal.audit import Actor
 from portal.db import session
 from portal.errors import Conflict, Invalid
-from portal.meters import holding, rules
+from portal.meters import history, holding, rules
 from portal.meters.holding import Assigned
 from portal.meters.models import Assignment, Connection, Meter
 from portal.meters.pool import Pool
@@ -42,7 +42,8 @@ def assign(
     Raises, the first that applies: NotFound USER_NOT_FOUND, NotFound METER_NOT_FOUND, Conflict USER_HAS_METER,
     METER_NOT_ASSIGNABLE, METER_ALREADY_ASSIGNED, REGION_MISMATCH, NO_METERS_AVAILABLE; Invalid for an unknown region
     or a `since` in the future, Conflict USER_NOT_CUSTOMER for staff and closed accounts; for a `since` before the end
-    of a neighbouring period METER_ALREADY_ASSIGNED or USER_HAS_METER, which say until when.
+    of a neighbouring period METER_ALREADY_ASSIGNED or USER_HAS_METER, which say until when, and METER_NOT_ASSIGNABLE
+    where the meter was out of use since then.
     """
     user = accounts.lock_user(user_id)
     key = rules.key_in_range(meter_id, pool.first, pool.last) if meter_id is not None else None
@@ -106,6 +107,7 @@ def unassign(
         digits = session.get_one(Meter, key).digits
         holding.check_registers(held.opening_register, closing_register, digits, rolled_over=rolled_over)
     about = {"meter_id": rules.meter_id(key), "region": user.region, "how": how, "reason": reason}
+    about |= holding.becomes(to, pool, end, now)
     if at is not None:
         about["at"] = at.isoformat()
     act = audit.record("meter.unassigned", actor, now, "user", user_id, about)
@@ -151,7 +153,9 @@ def check_free_since(
 ) -> None:
     """Raises Conflict METER_ALREADY_ASSIGNED or USER_HAS_METER, saying until when, if either was taken after `start`.
 
-    Both are locked by the caller. `but_for` is the assignment that is being moved itself.
+    METER_NOT_ASSIGNABLE if the meter was faulty or rested in quarantine after it: it may have hung, and counted, in the
+    home that it came from, and nobody pays for another's use (promise 3). Both are locked by the caller. `but_for` is
+    the assignment that is being moved itself.
     """
     for column, value, code, who in (
         (Assignment.meter_key, meter_key, "METER_ALREADY_ASSIGNED", rules.meter_id(meter_key)),
@@ -167,3 +171,10 @@ def check_free_since(
         )
         if until is not None:
             raise Conflict(f"{who} was taken until {until.isoformat()}; the start cannot go back before that.", code)
+    blocked = history.find_blocked_until(meter_key, start)
+    if blocked is not None:
+        raise Conflict(
+            f"{rules.meter_id(meter_key)} was in quarantine or faulty until {blocked.isoformat()}; the start cannot go "
+            "back before that.",
+            "METER_NOT_ASSIGNABLE",
+        )

@@ -68,6 +68,8 @@ def claim_named(key: int, region: str | None, pool: Pool) -> None:
             "REGION_MISMATCH",
         )
     mark_assigned([key], [region])
+    # It may have come back into the pool while we waited for its row.
+    pool.drop(key)
 
 
 # Held while the meters of accounts with an unproven address are counted and one more is given.
@@ -253,11 +255,16 @@ def bring_back(key: int, to: str | None, pool: Pool, end: datetime, now: datetim
         return_to_pool(key, pool)
 
 
+def becomes(to: str | None, pool: Pool, end: datetime, now: datetime) -> dict[str, str]:
+    """What `bring_back` will make of a meter, for the audit log. Raises Invalid on `to`."""
+    status, until = rules.after_return(to, pool.rest_days, end, now)
+    return {"before": "assigned", "after": status} | ({"until": until.isoformat()} if until else {})
+
+
 def return_to_pool(key: int, pool: Pool) -> None:
-    """Let a meter in stock be claimed again, if it is one of the range."""
-    if pool.first <= key <= pool.last:
-        meter = session.get_one(Meter, key, populate_existing=True)
-        pool.give_back(meter.meter_key, meter.region)
+    """Let a meter in stock be claimed again; one outside the range from the day on which the range holds it again."""
+    meter = session.get_one(Meter, key, populate_existing=True)
+    pool.give_back(meter.meter_key, meter.region)
 
 
 def check_registers(opening: Decimal | None, closing: Decimal | None, digits: int, *, rolled_over: bool) -> None:

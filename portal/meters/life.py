@@ -31,7 +31,11 @@ def move_meter(meter_id: str, to: str, pool: Pool, *, reason: str = "", actor: A
     session.flush()
     if to == "in_stock":
         holding.return_to_pool(key, pool)
+    else:
+        pool.drop(key)
     details = {"before": before, "after": to, "reason": reason}
+    if meter.quarantine_until is not None:
+        details["until"] = meter.quarantine_until.isoformat()
     audit.record("meter.status_changed", actor, now, "meter", meter_id, details)
     return meter
 

@@ -118,6 +118,18 @@ class Pool:
         """Remove one named meter from what can be claimed; waits for whoever is claiming it now."""
         session.execute(text("DELETE FROM free_meters WHERE meter_key = :key"), {"key": meter_key})
 
+    def drop(self, meter_key: int) -> None:
+        """Remove a meter whose row the caller has locked, if nobody is claiming it: who is will find it taken.
+
+        Waiting here would be against the order of locks.
+        """
+        session.execute(
+            text("""
+                DELETE FROM free_meters WHERE meter_key = ANY (ARRAY(
+                    SELECT meter_key FROM free_meters WHERE meter_key = :key FOR UPDATE SKIP LOCKED))"""),
+            {"key": meter_key},
+        )
+
     def give_back(self, meter_key: int, region: str | None) -> None:
         """Put a meter that came back into what can be claimed."""
         session.execute(

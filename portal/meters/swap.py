@@ -70,6 +70,7 @@ def swap(
         "region": user.region,
         "at": end.isoformat(),
         "reason": reason,
+        **holding.becomes(to, pool, end, now),
     }
     act = audit.record("meter.swapped", actor, now, "user", user_id, about)
     session.flush()
@@ -129,6 +130,7 @@ def relocate(
         "after": there,
         "at": end.isoformat(),
         "reason": reason,
+        "becomes": holding.becomes(to, pool, end, now)["after"],
     }
     act = audit.record("meter.relocated", actor, now, "user", user_id, about)
     session.flush()
