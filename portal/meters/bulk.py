@@ -152,8 +152,13 @@ def _claim_for(users: Sequence[Waiting], pool: Pool, own: set[uuid.UUID]) -> dic
     meters |= {user.user_id: key for user, key in zip(rest, _claim(pool, None, len(rest)), strict=False)}
     region_of = {user.user_id: user.region for user in users}
     marked = mark_assigned(list(meters.values()), [region_of[user_id] for user_id in meters])
-    if len(marked) < len(meters):
-        raise RuntimeError("a meter that this run had claimed was moved by somebody who had not claimed it")
+    lost = [user for user in users if user.user_id in meters and meters[user.user_id] not in marked]
+    if lost:
+        # Somebody else was giving one by name before it came into the pool: these take part in the next round.
+        for user in lost:
+            del meters[user.user_id]
+            own.discard(user.user_id)
+        meters |= _claim_for(lost, pool, own)
     return meters
 
 
