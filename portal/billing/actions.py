@@ -153,10 +153,11 @@ def _bill_one(
 
 
 def _check_intervals(meter_key: int, part: Period) -> None:
-    """Hold back what would be billed as nothing: a bill is final, and registers are not turned into usage yet."""
+    """Hold back what would be billed as nothing though the meter counts: a bill is final."""
     if has_only_registers(meter_key, part):
         raise Conflict(
-            f"{meter_id(meter_key)} told only register readings; its energy by interval is needed for a bill.",
+            f"{meter_id(meter_key)} told its register, but no energy follows from it: one more reading, or a look at a "
+            "register that fell, is needed for a bill.",
             "ONLY_REGISTERS",
         )
 

@@ -160,6 +160,12 @@ class Assignment(Base):
             "assignment_id",
             postgresql_where=text("unassigned_at IS NULL AND NOT heard"),
         ),
+        # Registers that staff read: they make usage as the meter's own do.
+        Index(
+            "ix_meter_assignments_registers",
+            "meter_key",
+            postgresql_where=text("opening_register IS NOT NULL OR closing_register IS NOT NULL"),
+        ),
     )
 
     assignment_id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)

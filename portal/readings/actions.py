@@ -18,6 +18,7 @@ from portal.db import session
 from portal.meters import holding
 from portal.readings import incoming, rules, staging
 from portal.readings.incoming import Row, Unreadable
+from portal.readings.models import Kind
 from portal.readings.partitions import make_partitions
 from portal.readings.rules import Key, Refused, Told
 from portal.readings.usage import refresh_meter, refresh_usage
@@ -148,6 +149,7 @@ def _settle(told: list[Told], source: str, now: datetime) -> set[int]:
         if len(chain) > 1 and not all(each.same_as(chain[0]) and each.seq == chain[0].seq for each in chain)
     }
     holding.hear_of(sorted({each.meter_key for each in firsts}))
+    staging.note_registers(sorted({each.meter_key for each in firsts if each.kind == Kind.REGISTER}))
     staging.stage(firsts, several)
     known = staging.insert(firsts, source, now)
     accepted = {first.row for place, first in enumerate(firsts) if place not in known}

@@ -1,4 +1,4 @@
-"""Energy by hour of the local day, for tariffs that price some hours apart. Straight from the readings in force."""
+"""Energy by hour of the local day, for tariffs that price some hours apart. Straight from the intervals in force."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sqlalchemy import text
 from portal.db import session
 from portal.periods import Period
 
-# One row: (9, 1, 12.345). Plan: an index scan of pk_readings per kind.
+# One row: (9, 1, 12.345). Plan: an index scan of pk_readings and one of pk_register_usage.
 _BY_HOUR = text("""
     SELECT extract(hour FROM read_at AT TIME ZONE :zone)::int AS hour, kind, sum(value) AS kwh
-    FROM readings
-    WHERE meter_key = :meter_key AND kind IN (1, 2) AND read_at >= :start AND read_at < :end
+    FROM usage_intervals
+    WHERE meter_key = :meter_key AND read_at >= :start AND read_at < :end
     GROUP BY 1, 2""")
 
 

@@ -125,6 +125,30 @@ class Quarantined(Base):
     received_at: Mapped[UtcTime]
 
 
+class RegisterMeter(Base):
+    """A meter that told its register: where usage is recomputed, its registers are looked at too."""
+
+    __tablename__ = "register_meters"
+
+    meter_key: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+
+
+class RegisterUsage(Base):
+    """Energy that follows from register readings where no interval energy came. Derived: made by `spread`.
+
+    Shaped like a reading of the kind IMPORT, and beside those in the view `usage_intervals`: all usage is made of it.
+    """
+
+    __tablename__ = "register_usage"
+    __table_args__ = (CheckConstraint("value >= 0", name="value"), CheckConstraint(QUALITIES, name="quality"))
+
+    meter_key: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    read_at: Mapped[UtcTime] = mapped_column(primary_key=True)
+    interval_seconds: Mapped[int] = mapped_column(Integer)
+    value: Mapped[Kwh]
+    quality: Mapped[int] = mapped_column(SmallInteger)
+
+
 class _Usage:
     """Sums of the readings whose start lies in `[starts_at, ends_at)`; `reaches_at` is where their last interval ends.
 

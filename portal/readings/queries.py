@@ -3,6 +3,7 @@
 Every sum is exact at the instant of the read: it takes the hours or days that are up to date from the derived usage,
 and all that is touched, cut by the period's edge, or not there straight from the readings, in one statement (so of one
 snapshot). A bucket, or a period, owns the intervals whose start lies in it; sums of parts are the sum of the whole.
+Energy that follows from registers is there once they have been worked through: in seconds, at once by `refresh_meter`.
 """
 
 from __future__ import annotations
@@ -151,8 +152,8 @@ _BUCKETS = """
                 PARTITION BY g.since, r.kind ORDER BY r.read_at
                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before_ends
         FROM gaps g CROSS JOIN LATERAL (
-            SELECT kind, value, interval_seconds, quality, read_at FROM readings
-            WHERE meter_key = :meter_key AND kind IN (1, 2) AND read_at >= g.since AND read_at < g.until
+            SELECT kind, value, interval_seconds, quality, read_at FROM usage_intervals
+            WHERE meter_key = :meter_key AND read_at >= g.since AND read_at < g.until
                 AND read_at >= :start AND read_at < :end) AS r)
     SELECT bucket, sum(import_kwh) AS import_kwh, sum(export_kwh) AS export_kwh, sum(estimated_kwh) AS estimated_kwh,
         sum(seconds) AS seconds, sum(estimated_seconds) AS estimated_seconds, sum(overlap_seconds) AS overlap_seconds,
@@ -207,9 +208,10 @@ def sum_energy(meter_key: int, period: Period, zone: ZoneInfo) -> Energy:
 
 
 def has_only_registers(meter_key: int, period: Period) -> bool:
-    """True if all that the meter told of the (closed) period are register readings, its end included (pk_readings).
+    """True if the meter told its register in the (closed) period, its end included, and no energy follows from it.
 
-    Usage is not made from registers yet; whoever needs the energy of such a time must say that it is not known.
+    That is so where only one reading came, or the register was reset: whoever needs the energy must say that it is not
+    known.
     """
     values = {"meter_key": meter_key, "start": period.start, "end": period.end}
     return bool(session.scalar(_ONLY_REGISTERS, values))
@@ -218,7 +220,7 @@ def has_only_registers(meter_key: int, period: Period) -> bool:
 _ONLY_REGISTERS = text("""
     SELECT EXISTS (SELECT FROM readings
         WHERE meter_key = :meter_key AND kind = 3 AND read_at >= :start AND read_at <= :end)
-    AND NOT EXISTS (SELECT FROM readings
+    AND NOT EXISTS (SELECT FROM usage_intervals
         WHERE meter_key = :meter_key AND kind = 1 AND read_at >= :start AND read_at < :end)""")
 
 
@@ -320,7 +322,7 @@ def _too_long(resolution: str) -> Invalid:
 
 # The interval that began last before the period and may reach into it. Plan: pk_readings backwards, first row.
 _BEFORE = text("""
-    SELECT read_at + interval_seconds * interval '1 second' FROM readings
+    SELECT read_at + interval_seconds * interval '1 second' FROM usage_intervals
     WHERE meter_key = :meter_key AND kind = 1 AND read_at < :start AND read_at >= :start - interval '1 day'
     ORDER BY read_at DESC LIMIT 1""")
 

@@ -60,11 +60,11 @@ _INSERT = text("""
     noted AS (
         INSERT INTO usage_touched (meter_key, half_hour, touched_at)
         SELECT meter_key, half_hour, :now FROM (
-            SELECT meter_key, date_bin('30 minutes', read_at, 'epoch') AS half_hour FROM fresh WHERE kind <> 3
+            SELECT meter_key, date_bin('30 minutes', read_at, 'epoch') AS half_hour FROM fresh
             UNION
             SELECT meter_key, date_bin('30 minutes', read_at
                 + interval_seconds * interval '1 second' - interval '1 microsecond', 'epoch')
-            FROM fresh WHERE kind <> 3) AS halves)
+            FROM fresh) AS halves)
     SELECT place, NOT again AND EXISTS (
         SELECT FROM readings AS r
         WHERE r.meter_key = s.meter_key AND r.kind = s.kind AND r.read_at = s.read_at
@@ -110,18 +110,30 @@ _REPLACE = text("""
     WHERE v.in_force AND r.meter_key = v.meter_key AND r.kind = v.kind AND r.read_at = v.read_at
         AND r.read_at >= :first AND r.read_at <= :last""")
 
-# An interval of hours may overlap readings that came before it; their hours are looked at again.
+# An interval of hours may overlap readings that came before it, and lie over registers; both are looked at again.
 _TOUCH_WITHIN = text("""
     INSERT INTO usage_touched (meter_key, half_hour, touched_at)
     SELECT DISTINCT r.meter_key, date_bin('30 minutes', r.read_at, 'epoch'), CAST(:now AS timestamptz)
     FROM unnest(CAST(:meters AS int[]), CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]))
         AS long(meter_key, starts_at, ends_at)
     JOIN readings AS r
-        ON r.meter_key = long.meter_key AND r.kind = 1 AND r.read_at > long.starts_at AND r.read_at < long.ends_at""")
+        ON r.meter_key = long.meter_key AND r.kind IN (1, 3)
+            AND r.read_at > long.starts_at AND r.read_at < long.ends_at""")
+_NOTE_REGISTERS = text("""
+    INSERT INTO register_meters (meter_key)
+    SELECT key FROM unnest(CAST(:keys AS int[])) AS key
+    WHERE NOT EXISTS (SELECT FROM register_meters WHERE meter_key = key) ORDER BY key
+    ON CONFLICT DO NOTHING""")
 _TOUCH = text("""
     INSERT INTO usage_touched (meter_key, half_hour, touched_at)
     SELECT meter_key, half_hour, :now
     FROM unnest(CAST(:meters AS int[]), CAST(:half_hours AS timestamptz[])) AS t(meter_key, half_hour)""")
+
+
+def note_registers(meter_keys: Sequence[int]) -> None:
+    """Remember that these meters tell their registers; before their readings, by key."""
+    if meter_keys:
+        session.execute(_NOTE_REGISTERS, {"keys": sorted(meter_keys)})
 
 
 def stage(firsts: Sequence[Told], again: set[int]) -> None:
@@ -202,8 +214,7 @@ def settle(superseded: Sequence[Version], in_force: Sequence[Version], now: date
 
 def touch(changed: Sequence[Told], now: datetime) -> None:
     """Note the half hours in which these values, not stored by `insert`, change usage."""
-    energies = [told for told in changed if told.kind != Kind.REGISTER]
-    notes = sorted({(told.meter_key, half) for told in energies for half in half_hours_of(told)})
+    notes = sorted({(told.meter_key, half) for told in changed for half in half_hours_of(told)})
     if notes:
         session.execute(
             _TOUCH, {"meters": [meter for meter, _ in notes], "half_hours": [half for _, half in notes], "now": now}

@@ -20,6 +20,7 @@ from sqlalchemy import text
 from portal.accounts.queries import DEFAULT_ZONE
 from portal.db import session
 from portal.periods import Period, local_date, local_day
+from portal.readings.spread import derive_registers
 
 _HOUR = timedelta(hours=1)
 _HALF_HOUR = timedelta(minutes=30)
@@ -36,10 +37,14 @@ _TAKE = text("""
     DELETE FROM usage_touched AS t USING head JOIN mine USING (meter_key) WHERE t.touch_id = head.touch_id
     RETURNING t.meter_key, t.half_hour""")
 
+# A register reading makes the usage back to the one before it, however long ago: then all notes of the meter count.
 _TAKE_OF_METER = text("""
     DELETE FROM usage_touched
-    WHERE meter_key = :meter_key AND half_hour > CAST(:start AS timestamptz) - interval '1 day'
+    WHERE meter_key = :meter_key AND (half_hour > CAST(:start AS timestamptz) - interval '1 day'
         AND half_hour < CAST(:end AS timestamptz) + interval '1 day'
+        OR EXISTS (SELECT FROM register_meters AS r WHERE r.meter_key = :meter_key)
+        OR EXISTS (SELECT FROM meter_assignments AS a WHERE a.meter_key = :meter_key
+                   AND (a.opening_register IS NOT NULL OR a.closing_register IS NOT NULL)))
     RETURNING meter_key, half_hour""")
 
 _ZONES = text("""
@@ -71,10 +76,10 @@ _HOURS = text("""
                 read_at + interval_seconds * interval '1 second' AS ends,
                 max(read_at + interval_seconds * interval '1 second') OVER (
                     PARTITION BY kind ORDER BY read_at ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before_ends
-            FROM readings
-            WHERE meter_key = h.meter_key AND kind IN (1, 2) AND read_at >= h.starts_at AND read_at < h.ends_at) AS r
+            FROM usage_intervals
+            WHERE meter_key = h.meter_key AND read_at >= h.starts_at AND read_at < h.ends_at) AS r
         LEFT JOIN LATERAL (
-            SELECT read_at + interval_seconds * interval '1 second' AS ends FROM readings
+            SELECT read_at + interval_seconds * interval '1 second' AS ends FROM usage_intervals
             WHERE meter_key = h.meter_key AND kind = 1
                 AND read_at < h.starts_at AND read_at >= h.starts_at - interval '1 day'
             ORDER BY read_at DESC LIMIT 1) AS b ON true) AS s
@@ -98,6 +103,20 @@ _DAYS = text("""
         import_kwh = excluded.import_kwh, export_kwh = excluded.export_kwh, estimated_kwh = excluded.estimated_kwh,
         measured_seconds = excluded.measured_seconds, estimated_seconds = excluded.estimated_seconds,
         overlap_seconds = excluded.overlap_seconds, reaches_at = excluded.reaches_at""")
+
+# Energy of registers can go away again: a hour, or day, of which nothing is left.
+_EMPTY_HOURS = text("""
+    DELETE FROM usage_hourly AS u USING unnest(CAST(:meters AS int[]), CAST(:starts AS timestamptz[]))
+        AS h(meter_key, starts_at)
+    WHERE u.meter_key = h.meter_key AND u.starts_at = h.starts_at AND NOT EXISTS (
+        SELECT FROM usage_intervals AS r
+        WHERE r.meter_key = u.meter_key AND r.read_at >= u.starts_at AND r.read_at < u.ends_at)""")
+_EMPTY_DAYS = text("""
+    DELETE FROM usage_daily AS u USING unnest(CAST(:meters AS int[]), CAST(:starts AS timestamptz[]))
+        AS d(meter_key, starts_at)
+    WHERE u.meter_key = d.meter_key AND u.starts_at = d.starts_at AND NOT EXISTS (
+        SELECT FROM usage_hourly AS h
+        WHERE h.meter_key = u.meter_key AND h.starts_at >= u.starts_at AND h.starts_at < u.ends_at)""")
 
 Touched = Iterable[tuple[int, datetime]]
 
@@ -127,9 +146,11 @@ def refresh_meter(meter_key: int, period: Period) -> None:
 
 
 def _recompute(touched: Touched) -> None:
-    pairs = sorted(set(touched))
+    pairs = set(touched)
     if not pairs:
         return
+    from_registers = derive_registers(pairs)
+    pairs |= from_registers
     meters = sorted({meter_key for meter_key, _ in pairs})
     zones = {meter_key: ZoneInfo(zone) for meter_key, zone in session.execute(_ZONES, {"meters": meters})}
     buckets = sorted(
@@ -150,6 +171,9 @@ def _recompute(touched: Touched) -> None:
     )
     days = sorted({(meter_key, _day_of(hour.start, zones.get(meter_key, DEFAULT_ZONE))) for meter_key, hour in buckets})
     whole = [local_day(day, zones.get(meter_key, DEFAULT_ZONE)) for meter_key, day in days]
+    starts = {"meters": [meter_key for meter_key, _ in buckets], "starts": [hour.start for _, hour in buckets]}
+    if from_registers:
+        session.execute(_EMPTY_HOURS, starts)
     session.execute(
         _DAYS,
         {
@@ -159,6 +183,9 @@ def _recompute(touched: Touched) -> None:
             "ends": [day.end for day in whole],
         },
     )
+    if from_registers:
+        starts = {"meters": [meter_key for meter_key, _ in days], "starts": [day.start for day in whole]}
+        session.execute(_EMPTY_DAYS, starts)
 
 
 @lru_cache(maxsize=50_000)

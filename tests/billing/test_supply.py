@@ -5,9 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from sqlalchemy import select
 
 from portal.audit import CLI
 from portal.billing import supply
+from portal.billing.models import Invoice
 from portal.errors import Conflict
 from portal.readings import actions as readings
 from portal.readings.incoming import Row
@@ -28,13 +30,26 @@ def test_a_start_moves_back_until_the_supply_is_billed(area, config):
     area.commit()
 
 
-def test_a_meter_that_tells_only_registers_is_held_back(area, config):
-    user = make_holder(since=india(2026, 9, 1))
-    rows = [
-        Row(meter_id=user.meter_id, timestamp=at, register_kwh=Decimal(total))
-        for at, total in ((india(2026, 10, 1), 1200), (india(2026, 11, 1), 1500))
-    ]
+def registers(user, config, *told):
+    rows = [Row(meter_id=user.meter_id, timestamp=at, register_kwh=Decimal(kwh)) for at, kwh in told]
     readings.store(rows, source="test", now=NOW, config=config)
+
+
+@pytest.mark.promise(5)
+def test_a_meter_that_tells_only_its_register_is_billed_by_it_and_the_bill_says_so(area, config):
+    user = make_holder(since=india(2026, 9, 1))
+    registers(user, config, (india(2026, 10, 1), 1200), (india(2026, 11, 1), 1500))
+    run(2026, 10)
+    bill = area.scalars(select(Invoice)).one()
+    assert (bill.total_consumption_kwh, bill.estimated_kwh, bill.missing_hours) == (300, 300, 0)
+    assert "300.000 kWh of the energy are estimated." in [mark["text"] for mark in bill.marks]
+    area.commit()
+
+
+@pytest.mark.parametrize("told", [((india(2026, 10, 1), 1200),), ((india(2026, 10, 1), 1200), (india(2026, 11, 1), 7))])
+def test_a_register_that_tells_no_energy_is_held_back(area, config, told):
+    user = make_holder(since=india(2026, 9, 1))
+    registers(user, config, *told)
     result = run(2026, 10)
     assert [error.code for error in result.errors] == ["ONLY_REGISTERS"]
     assert result.success == 0

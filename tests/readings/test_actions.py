@@ -109,10 +109,11 @@ def test_export_beside_import(config: Config) -> None:
     assert (energy.import_kwh, energy.export_kwh, energy.covered_seconds) == (Decimal("0.25"), Decimal("0.2"), 900)
 
 
-def test_a_register_is_stored_and_makes_no_usage(config: Config) -> None:
+def test_one_register_reading_is_stored_and_makes_no_usage(config: Config) -> None:
     store([row(register_kwh=Decimal("48213.4"))], config)
     assert queries.sum_energy(13, DAY, IST).import_kwh == 0
-    assert refresh() == 0
+    refresh()
+    assert (daily_of(), queries.sum_energy(13, DAY, IST).import_kwh) == ({}, 0)
     assert queries.find_latest(13, DAY).register_kwh == Decimal("48213.4")
 
 

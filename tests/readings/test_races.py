@@ -92,6 +92,48 @@ def test_shuffled_doubled_and_dirtied_by_many_workers_gives_exact_totals(app: Fl
 
 
 @pytest.mark.promise(4)
+def test_registers_and_powers_shuffled_and_corrected_by_many_workers_give_exact_totals(
+    app: Flask, config: Config
+) -> None:
+    # Meter n counts n Wh a quarter by its register, and meter 100 + n tells its mean power; every third value comes
+    # wrong at first.
+    meters, count = range(1, 9), 96
+    rows: list[Row] = []
+    for key in meters:
+        for place in range(count + 1):
+            at, kwh = START + QUARTER * place, Decimal(key * place) / 1000
+            rows.append(row(meter_id=meter_id(key), timestamp=at, register_kwh=kwh, seq=2))
+            rows.append(row(meter_id=meter_id(100 + key), timestamp=at, power_kw=Decimal(key) * 4 / 1000, seq=2))
+            if place % 3 == 0:
+                rows.append(row(meter_id=meter_id(key), timestamp=at, register_kwh=kwh + 5, seq=1))
+                rows.append(row(meter_id=meter_id(100 + key), timestamp=at, power_kw=Decimal(9), seq=1))
+    rows *= 2
+    random.Random(7).shuffle(rows)
+    batches = [rows[place : place + 300] for place in range(0, len(rows), 300)]
+    stop = threading.Event()
+
+    def work(number: int) -> None:
+        if number >= 3:
+            while not stop.wait(0.01):
+                refresh()
+            return
+        for batch in batches[number::3]:
+            store(batch, config)
+        if number == 0:
+            stop.set()
+
+    at_once(app, work, 5)
+    with app.app_context():
+        refresh()
+        day = Period(START, START + QUARTER * count)
+        for key in meters:
+            for told in (key, 100 + key):
+                energy = queries.sum_energy(told, day, IST)
+                assert (energy.import_kwh, energy.estimated_kwh) == (Decimal(key * count) / 1000, 0)
+                assert (energy.covered_seconds, energy.overlap_seconds) == (count * 900, 0)
+
+
+@pytest.mark.promise(4)
 def test_conflicting_values_in_opposite_order_end_by_seq_without_deadlock(app: Flask, config: Config) -> None:
     def batch(seq: int) -> list[Row]:
         rows = [
