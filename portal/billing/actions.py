@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from portal import audit
 from portal.accounts import queries as accounts
 from portal.audit import Actor
-from portal.billing import proof, queries
+from portal.billing import chain, proof, queries
 from portal.billing.drafting import Draft, draft, parts_of, served_in, terms_of
 from portal.billing.models import Invoice, InvoiceLine, InvoiceSeries
 from portal.billing.rules import check_move, cycle_ending, hours_of, settle
@@ -175,6 +175,7 @@ def _issue(drafted: Draft, carried_in: Decimal, catalogue: Catalogue, now: datet
     bill, cycle = drafted.bill, drafted.cycle
     first = drafted.versions[0].version
     rounding, due = settle(bill.total, carried_in, first.payable_step)
+    place, previous = chain.hold_chain(drafted.connection.user_id)
     last_month = cycle.until - timedelta(days=1)
     invoice = Invoice(
         invoice_id=uuid.uuid4(),
@@ -206,10 +207,14 @@ def _issue(drafted: Draft, carried_in: Decimal, catalogue: Catalogue, now: datet
         line_count=len(bill.lines),
         due_date=local_date(now, drafted.zone) + timedelta(days=due_days),
         created_at=now,
+        chain_place=place,
+        previous_hash=previous,
     )
+    lines = [_line(invoice, drafted, n) for n in range(len(bill.lines))]
+    invoice.proof_hash = chain.hash_of(chain.write_document(invoice, lines))
     session.add(invoice)
     session.flush()
-    session.execute(insert(InvoiceLine), [_line(invoice, drafted, n) for n in range(len(bill.lines))])
+    session.execute(insert(InvoiceLine), lines)
     return invoice
 
 

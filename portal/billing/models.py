@@ -50,6 +50,9 @@ class Invoice(Base):
         CheckConstraint("(status = 'paid') = (paid_at IS NOT NULL)", name="paid_at"),
         # No second bill for a cycle, however many runs there are at once.
         Index("uq_invoices_connection_cycle", "connection_id", "cycle_start", unique=True),
+        CheckConstraint("(proof_hash IS NULL) = (chain_place IS NULL)", name="chain"),
+        # One bill at each place of a customer's chain.
+        Index("uq_invoices_chain", "user_id", "chain_place", unique=True),
         # A customer's bills, newest first.
         Index("ix_invoices_user_cycle", "user_id", text("cycle_start DESC")),
         # Staff: what is overdue in a region.
@@ -88,6 +91,11 @@ class Invoice(Base):
     line_count: Mapped[int] = mapped_column(SmallInteger)
     due_date: Mapped[date]
     created_at: Mapped[UtcTime]
+    # Its proof (billing.chain): its place among the customer's bills, its hash and that of the bill before. None on
+    # bills from before there was a chain.
+    chain_place: Mapped[int | None]
+    proof_hash: Mapped[str | None] = mapped_column(String(64))
+    previous_hash: Mapped[str | None] = mapped_column(String(64))
     # Its fate.
     status: Mapped[str] = mapped_column(String(10), server_default="pending", default="pending")
     paid_at: Mapped[UtcTime | None]

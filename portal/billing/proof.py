@@ -10,17 +10,19 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from portal.billing import chain
 from portal.billing.drafting import Draft, MeterUse
 from portal.billing.models import Invoice, InvoiceLine
 from portal.billing.rules import settle
 from portal.money import kwh_str, money_str
 from portal.periods import Period
 from portal.readings import queries as readings
+from portal.readings.digest import digest_readings
 from portal.tariffs.fraction import BillableUse, FuelTable, FuelValue
 from portal.tariffs.queries import Catalogue
 from portal.tariffs.rules import PricedBill, VersionDays, price_across
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ def write_proof(draft: Draft, carried_in: Decimal, fuel: FuelTable) -> dict[str,
             "zone": draft.zone.key,
             "cycle": draft.cycle,
             "meters": draft.meters,
+            # Which readings the figures of each meter rest on, in the order of the meters.
+            "readings": [digest_readings(meter.meter_key, meter.start, meter.end) for meter in draft.meters],
             "use": draft.use,
             "versions": [
                 {"version": part.version.version, "first_day": part.first_day, "until": part.until}
@@ -106,6 +110,7 @@ def verify(invoice: Invoice, lines: list[InvoiceLine], catalogue: Catalogue) -> 
     said_lines = [(line.code, line.description, line.amount) for line in lines]
     if said_lines != [(line.code, line.description, line.amount) for line in bill.lines]:
         differences.append("the lines differ")
+    differences += chain.check(invoice, lines)
     return Verdict(invoice.invoice_number, tuple(differences), _later_readings(invoice))
 
 
@@ -113,10 +118,15 @@ def _later_readings(invoice: Invoice) -> tuple[str, ...]:
     """Meters whose readings sum to something else now than when the bill was made."""
     later = []
     zone = ZoneInfo(invoice.computed_from["zone"])
-    for stored in msgspec.convert(invoice.computed_from["meters"], list[MeterUse]):
+    digests = invoice.computed_from.get("readings", [])
+    for number, stored in enumerate(msgspec.convert(invoice.computed_from["meters"], list[MeterUse])):
         energy = readings.sum_energy(stored.meter_key, Period(stored.start, stored.end), zone)
         if (energy.import_kwh, energy.export_kwh) != (stored.import_kwh, stored.export_kwh):
             later.append(
                 f"{stored.meter_id}: {kwh_str(stored.import_kwh)} kWh billed, {kwh_str(energy.import_kwh)} now"
             )
+        elif (
+            digests and digest_readings(stored.meter_key, stored.start, stored.end).sha256 != digests[number]["sha256"]
+        ):
+            later.append(f"{stored.meter_id}: other readings that come to the same {kwh_str(stored.import_kwh)} kWh")
     return tuple(later)

@@ -134,6 +134,8 @@ class BillPage:
     slabs: charts.SlabBar | None = None
     slab_sentence: str = ""
     proof: tuple[str, str, str] = ("", "", "")
+    proof_hash: str = ""
+    proof_file: str = ""
 
 
 def bill_page(invoice: Invoice, lines: list[InvoiceLine], tariff_name: str, now: datetime) -> BillPage:
@@ -177,6 +179,8 @@ def bill_page(invoice: Invoice, lines: list[InvoiceLine], tariff_name: str, now:
         slabs=slabs,
         slab_sentence=sentence,
         proof=_proof(invoice, lines, catalogue),
+        proof_hash=invoice.proof_hash or "",
+        proof_file=url_for("customer.bill_proof", invoice_id=invoice.invoice_id),
     )
 
 

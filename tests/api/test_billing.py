@@ -278,3 +278,15 @@ def test_a_billing_job_that_was_killed_goes_on_and_bills_nobody_twice(app, act, 
     shown = as_admin.get(f"/admin/jobs/{job['job_id']}")["data"]["job"]
     assert shown["result"]["summary"] == {"success": 3, "failed": 0, "total": 3}
     assert (shown["done"], shown["total"]) == (3, 3)
+
+
+@pytest.mark.promise(9)
+def test_the_proof_of_a_bill_is_its_owners_alone(as_operator, as_customer, mine):
+    as_operator.post("/billing/operator/generate-monthly", OCTOBER)
+    [listed] = mine.get("/billing/invoices")["data"]["invoices"]
+    proof = mine.get(f"/billing/invoices/{listed['invoice_id']}/proof")["data"]["proof"]
+    assert proof["document"]["invoice_number"] == listed["invoice_number"]
+    assert re.fullmatch("[0-9a-f]{64}", proof["sha256"])
+    for who in (as_customer, as_operator):
+        who.get(f"/billing/invoices/{listed['invoice_id']}/proof", 404)
+    mine.get("/billing/invoices/x/proof", 404)

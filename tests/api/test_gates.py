@@ -60,6 +60,7 @@ ROUTES = {
     "GET /telemetry/meters/<meter_id>/history": STAFF,
     "GET /billing/invoices": SIGNED_IN,
     "GET /billing/invoices/<invoice_id>": SIGNED_IN,
+    "GET /billing/invoices/<invoice_id>/proof": SIGNED_IN,
     "GET /billing/current-cycle": CUSTOMER,
     "GET /billing/estimated": CUSTOMER,
     "PUT /billing/invoices/<invoice_id>/paid": STAFF,

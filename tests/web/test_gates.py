@@ -50,6 +50,7 @@ ROUTES = {
     "GET /usage": CUSTOMER,
     "GET /bills": CUSTOMER,
     "GET /bills/<uuid:invoice_id>": CUSTOMER,
+    "GET /bills/<uuid:invoice_id>/proof.json": CUSTOMER,
     "GET /meter": CUSTOMER,
     "GET /admin": STAFF,
     "GET /admin/waiting": STAFF,
