@@ -101,7 +101,7 @@ def unassign(
     future or not after the start, for a register that is below the opening one, and for an unknown `to`.
     """
     user = accounts.lock_user(user_id)
-    held = holding.get_held(user_id)
+    held = holding.get_held_to_return(user_id, pool)
     key, end = held.meter_key, holding.end_of(held, at, now)
     if closing_register is not None:
         digits = session.get_one(Meter, key).digits

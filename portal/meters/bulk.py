@@ -241,13 +241,12 @@ def provision(
     if region is not None:
         accounts.get_region(region)
     values = {"low": low, "high": high, "region": region, "phase": phase}
-    # Nobody brings them into the pool or claims them from here on; then the meters themselves, by number.
-    pool.hold_source()
-    session.execute(text("DELETE FROM free_meters WHERE meter_key BETWEEN :low AND :high"), values)
+    # The source, what can be claimed, then the meters, each by number. Unallocated ones that the range's next number
+    # has passed must be in the pool; the rest comes with its block, and a region's own is drawn from `meters`.
+    next_key = pool.hold_source()
+    session.execute(_UNPOOL if region is not None else _POOL, {**values, "next_key": next_key})
     stocked = session.scalars(_STOCK, values).all()
-    if region is None:
-        # Back into what the range gives: the numbers may lie behind the range's next one already.
-        session.execute(_POOL_UNALLOCATED, values)
+    pool.agree(low, high)
     audit.record(
         "meter.provisioned", actor, now, "meter", first, {"last": last, "region": region, "count": len(stocked)}
     )
@@ -275,8 +274,11 @@ _STOCK = text("""
     ON CONFLICT (meter_key) DO UPDATE SET region = excluded.region, phase = excluded.phase
         WHERE meters.status = 'in_stock'
     RETURNING meter_key""")
-_POOL_UNALLOCATED = text("""
-    INSERT INTO free_meters (meter_key) SELECT meter_key FROM meters
-    WHERE meter_key BETWEEN :low AND :high AND status = 'in_stock'
-        AND NOT EXISTS (SELECT FROM free_meters f WHERE f.meter_key = meters.meter_key)
-    ON CONFLICT DO NOTHING""")
+_UNPOOL = text("""
+    DELETE FROM free_meters WHERE meter_key = ANY (ARRAY(
+        SELECT meter_key FROM free_meters WHERE meter_key BETWEEN :low AND :high ORDER BY meter_key FOR UPDATE))""")
+_POOL = text("""
+    INSERT INTO free_meters (meter_key)
+    SELECT number FROM generate_series(CAST(:low AS int), least(CAST(:high AS int), :next_key - 1)) AS number
+    WHERE NOT EXISTS (SELECT FROM meters WHERE meter_key = number AND status <> 'in_stock')
+    ORDER BY number ON CONFLICT (meter_key) DO UPDATE SET region = NULL""")

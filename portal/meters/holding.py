@@ -213,6 +213,17 @@ def get_held(user_id: uuid.UUID) -> Assignment:
     return held
 
 
+def get_held_to_return(user_id: uuid.UUID, pool: Pool) -> Assignment:
+    """The same, by whoever is about to give the meter back to the pool and has claimed nothing yet.
+
+    A number that was given by name while its block came into the pool still stands there. Somebody who claims it would
+    wait for the meter's row, and we for theirs: so its row in the pool goes first.
+    """
+    held = get_held(user_id)
+    pool.take(held.meter_key)
+    return held
+
+
 def end_of(held: Assignment, at: datetime | None, now: datetime) -> datetime:
     """When an assignment ends that is taken back `now`, or was `at` an instant in the past. Raises Invalid on `at`."""
     if at is None:

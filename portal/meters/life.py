@@ -40,17 +40,24 @@ def move_meter(meter_id: str, to: str, pool: Pool, *, reason: str = "", actor: A
     return meter
 
 
-# Whose time is up; plan: ix_meters_resting. Whoever locks one now is about to decide about it: left to them.
+# Whose time is up; plan: ix_meters_resting. Whoever locks one now is about to decide about it: left to them. So is one
+# that somebody claims, since it was given by name while its block came into the pool: they wait for its row.
 _RELEASE = text("""
     UPDATE meters SET status = 'in_stock', quarantine_until = NULL
     WHERE meter_key = ANY (ARRAY(
-        SELECT meter_key FROM meters WHERE status = 'quarantine' AND quarantine_until <= :now
+        SELECT meter_key FROM meters m WHERE status = 'quarantine' AND quarantine_until <= :now
+            AND NOT EXISTS (SELECT FROM free_meters f WHERE f.meter_key = m.meter_key)
         ORDER BY quarantine_until, meter_key LIMIT :n FOR UPDATE SKIP LOCKED))
     RETURNING meter_key, meter_id""")
+_UNPOOL = text("""
+    DELETE FROM free_meters WHERE meter_key = ANY (ARRAY(
+        SELECT f.meter_key FROM free_meters f JOIN meters m USING (meter_key)
+        WHERE m.status = 'quarantine' AND m.quarantine_until <= :now FOR UPDATE OF f SKIP LOCKED))""")
 
 
 def release_rested(pool: Pool, *, now: datetime, actor: Actor = SYSTEM, limit: int = RELEASE_CHUNK) -> int:
     """Put up to `limit` meters whose quarantine is over back in stock; gives how many."""
+    session.execute(_UNPOOL, {"now": now})
     released = session.execute(_RELEASE, {"now": now, "n": limit}).all()
     for key, meter_id in sorted(tuple(row) for row in released):
         holding.return_to_pool(key, pool)

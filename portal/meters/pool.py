@@ -40,14 +40,29 @@ _REFILL_FROM_RANGE = text("""
     WHERE NOT EXISTS (SELECT FROM meters WHERE meter_key = number AND (status <> 'in_stock' OR region IS NOT NULL))
     ON CONFLICT DO NOTHING""")
 # A block of a region's own stock that is not pooled yet; plan: ix_meters_stock.
-_REFILL_FROM_STOCK = text("""
-    INSERT INTO free_meters (meter_key, region)
+_STOCK = """
     SELECT meter_key, region FROM meters
     WHERE status = 'in_stock' AND region = :region AND meter_key BETWEEN :first AND :last
         AND meter_key <> ALL (CAST(:taken AS int[]))
         AND NOT EXISTS (SELECT FROM free_meters f WHERE f.meter_key = meters.meter_key)
-    ORDER BY meter_key LIMIT :n
-    ON CONFLICT DO NOTHING RETURNING meter_key""")
+    ORDER BY meter_key LIMIT :n"""
+_STOCK_LEFT = text(_STOCK)
+_REFILL_FROM_STOCK = text(
+    f"INSERT INTO free_meters (meter_key, region) {_STOCK} ON CONFLICT DO NOTHING RETURNING meter_key"
+)
+
+
+# A number that somebody is claiming is left to them: they see for themselves, and wait for the locks of the meters.
+_DROP_NO_STOCK = text("""
+    DELETE FROM free_meters WHERE meter_key = ANY (ARRAY(
+        SELECT f.meter_key FROM free_meters f JOIN meters m USING (meter_key)
+        WHERE f.meter_key BETWEEN :low AND :high AND m.status <> 'in_stock' FOR UPDATE OF f SKIP LOCKED))""")
+_TAKE_REGION = text("""
+    UPDATE free_meters SET region = (SELECT region FROM meters m WHERE m.meter_key = free_meters.meter_key)
+    WHERE meter_key = ANY (ARRAY(
+        SELECT f.meter_key FROM free_meters f JOIN meters m USING (meter_key)
+        WHERE f.meter_key BETWEEN :low AND :high AND m.region IS DISTINCT FROM f.region
+        FOR UPDATE OF f SKIP LOCKED))""")
 
 
 class Pool:
@@ -140,6 +155,14 @@ class Pool:
             {"key": meter_key, "region": region},
         )
 
+    def agree(self, low: int, high: int) -> None:
+        """Make the pool say of these numbers what their meters say: none but stock, for whom it is stocked.
+
+        The caller has locked the meters. One that came back meanwhile may stand in the pool for its old region.
+        """
+        for statement in (_DROP_NO_STOCK, _TAKE_REGION):
+            session.execute(statement, {"low": low, "high": high})
+
     def hold_source(self) -> int:
         """Lock the range's next number, and give it. Refills happen one at a time.
 
@@ -159,6 +182,10 @@ class Pool:
 
     def _refill_from_stock(self, region: str, taken: Sequence[int]) -> bool:
         values = {"region": region, "first": self.first, "last": self.last, "n": BLOCK, "taken": list(taken)}
+        if not session.execute(_STOCK_LEFT, {**values, "n": 1}).all():
+            return False
+        # Whoever restocks holds it too: what we would bring may be another region's when they are done.
+        self.hold_source()
         return bool(session.scalars(_REFILL_FROM_STOCK, values).all())
 
     def _refill_from_range(self) -> bool:

@@ -220,5 +220,6 @@ def fold(now: datetime) -> bool:
 
 
 def recount() -> None:
-    """Count everything anew, while nobody writes; for a database that was filled past the triggers."""
+    """Count everything anew, while nobody writes or folds; for a database that was filled past the triggers."""
+    session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _FOLD_LOCK})
     session.execute(text("SELECT recount_tallies()"))

@@ -68,6 +68,8 @@ def stock_file(content: bytes, pool: Pool, *, actor: Actor, now: datetime) -> St
         raise RowsRefused(checked)
     _write(changes)
     session.execute(_GIVE_BACK, {"keys": keys, "next_key": next_key})
+    if keys:
+        pool.agree(keys[0], keys[-1])
     done = Stocked(len(fresh), len(changes.keys() - fresh), len(checked.rows) - len(changes.keys() | fresh))
     details = {"new": done.new, "changed": done.changed, "unchanged": done.unchanged}
     name = hashlib.sha256(content).hexdigest()[:16]

@@ -55,7 +55,7 @@ def swap(
     """
     user = accounts.lock_user(user_id)
     key = rules.key_in_range(meter_id, pool.first, pool.last) if meter_id is not None else None
-    held = holding.get_held(user_id)
+    held = holding.get_held_to_return(user_id, pool)
     old_key, end = held.meter_key, holding.end_of(held, at, now)
     if key == old_key:
         raise Conflict(f"{user.email} holds {meter_id} already.", "METER_ALREADY_ASSIGNED")
@@ -115,7 +115,7 @@ def relocate(
     """
     user = accounts.lock_user(user_id)
     key = rules.key_in_range(meter_id, pool.first, pool.last) if meter_id is not None else None
-    held = holding.get_held(user_id)
+    held = holding.get_held_to_return(user_id, pool)
     there = accounts.get_region(region).name
     if there == user.region:
         raise Invalid.field("region", f"{user.email} is in {region} already. To change the meter only, swap it.")

@@ -37,6 +37,11 @@ def end_undo(act: int, taken_back: int, left: int, region: str | None, *, actor:
     audit.record("meter.bulk_undo_ended", actor, now, "region", region or "all", details)
 
 
+_UNPOOL = text("""
+    DELETE FROM free_meters WHERE meter_key = ANY (ARRAY(
+        SELECT meter_key FROM free_meters WHERE meter_key = ANY (:keys) ORDER BY meter_key FOR UPDATE))""")
+
+
 def lock_for_undo(given: Sequence[Given], pool: Pool) -> None:
     """Lock users, the pool and meters, in the order of ADR 2, each by number."""
     ids = {"users": [each.user_id for each in given], "keys": [each.meter_key for each in given]}
@@ -44,6 +49,8 @@ def lock_for_undo(given: Sequence[Given], pool: Pool) -> None:
         text("SELECT FROM users WHERE user_id = ANY (CAST(:users AS uuid[])) ORDER BY user_id FOR UPDATE"), ids
     )
     pool.hold_source()
+    # A number given by name may still stand in the pool; whoever claims it there would wait for its meter.
+    session.execute(_UNPOOL, ids)
     session.execute(text("SELECT FROM meters WHERE meter_key = ANY (:keys) ORDER BY meter_key FOR UPDATE"), ids)
 
 
