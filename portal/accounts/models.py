@@ -142,7 +142,10 @@ class Code(Base):
 
 
 class ApiKey(Base):
-    """A program's key, kept as its SHA-256 and shown once. `scope` is what it opens: ingest."""
+    """A program's key, kept as its SHA-256 and shown once. `scope` is what it opens: ingest.
+
+    `meter_key` where it is for that meter alone. `last_used_at` is right to within five minutes (`note_use`).
+    """
 
     __tablename__ = "api_keys"
     __table_args__ = (CheckConstraint("scope IN ('ingest')", name="scope"),)
@@ -153,3 +156,5 @@ class ApiKey(Base):
     scope: Mapped[str] = mapped_column(String(20))
     created_at: Mapped[UtcTime]
     revoked_at: Mapped[UtcTime | None]
+    meter_key: Mapped[int | None]
+    last_used_at: Mapped[UtcTime | None]

@@ -24,6 +24,7 @@ from portal.errors import Forbidden, NotFound, Unauthorized
 
 REFRESH_LIFE = timedelta(days=30)
 SCOPES = ("ingest",)
+NOTED_AGAIN = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +157,29 @@ def revoke_all(user: User, now: datetime, *, keep: uuid.UUID | None = None) -> N
     log_ins.end_all(user.user_id, now, keep=keep)
 
 
-def create_key(name: str, scope: str, *, actor: Actor, now: datetime) -> str:
-    """A new key for a program, in plain for the only time."""
+def create_key(name: str, scope: str, meter_key: int | None = None, *, actor: Actor, now: datetime) -> str:
+    """A new key for a program, in plain for the only time; for one meter alone where that is given."""
     plain = f"pk_{secrets.token_urlsafe(32)}"
-    key = ApiKey(name=name, key_hash=_hash(plain), scope=scope, created_at=now)
+    key = ApiKey(name=name, key_hash=_hash(plain), scope=scope, meter_key=meter_key, created_at=now)
     session.add(key)
     session.flush()
-    audit.record("key.created", actor, now, "api_key", key.key_id, {"name": name, "scope": scope})
+    about = {"name": name, "scope": scope, "meter_key": meter_key}
+    audit.record("key.created", actor, now, "api_key", key.key_id, about)
     return plain
+
+
+def note_use(key: ApiKey, now: datetime) -> None:
+    """Remember that the key was used, to within five minutes: not one write a call, and nobody waits for it."""
+    if key.last_used_at is None or key.last_used_at < now - NOTED_AGAIN:
+        mine = (
+            select(ApiKey.key_id).where(ApiKey.key_id == key.key_id).with_for_update(key_share=True, skip_locked=True)
+        )
+        session.execute(
+            update(ApiKey)
+            .where(ApiKey.key_id.in_(mine.scalar_subquery()))
+            .values(last_used_at=now)
+            .execution_options(synchronize_session=False)
+        )
 
 
 def find_key(plain: str) -> ApiKey | None:

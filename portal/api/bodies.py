@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, NoReturn, TypeVar
@@ -11,7 +12,7 @@ from flask import request
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from portal.api.errors import MalformedJson, WrongMediaType
+from portal.api.errors import MalformedJson, TooLarge, WrongMediaType
 from portal.errors import FieldError, Invalid
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -37,7 +38,8 @@ _WORDS: Mapping[str, str] = {
 
 
 def raw_body(*, optional: bool) -> bytes | None:
-    """The bytes of the body; None for an empty one that is allowed to be empty. Raises WrongMediaType.
+    """The bytes of the body; None for an empty one that is allowed to be empty. Raises WrongMediaType, and as
+    `unpack`.
 
     An empty POST without Content-Type is an empty body, whatever the call needs.
     """
@@ -46,7 +48,36 @@ def raw_body(*, optional: bool) -> bytes | None:
         return None
     if request.mimetype != "application/json":
         raise WrongMediaType("Send the body as JSON, with the header `Content-Type: application/json`.")
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    if encoding == "gzip":
+        return unpack(data, request.max_content_length or 0)
+    if encoding not in ("", "identity"):
+        raise WrongMediaType("Send the body as it is, or with `Content-Encoding: gzip`.")
     return data
+
+
+def unpack(packed: bytes, limit: int) -> bytes:
+    """What was packed by gzip, in one part or several. No more than `limit` bytes are ever unpacked.
+
+    Raises TooLarge beyond that, MalformedJson for what is not gzip to its end.
+    """
+    plain = bytearray()
+    while packed:
+        part = zlib.decompressobj(wbits=31)
+        try:
+            plain += part.decompress(packed, limit + 1 - len(plain))
+        except zlib.error:
+            raise _not_gzip() from None
+        if len(plain) > limit:
+            raise TooLarge(f"The body is larger than {limit} bytes when it is unpacked.")
+        if not part.eof:
+            raise _not_gzip()
+        packed = part.unused_data
+    return bytes(plain)
+
+
+def _not_gzip() -> MalformedJson:
+    return MalformedJson("The body is not gzip to its end; nothing was stored.")
 
 
 def _refuse_constant(name: str) -> NoReturn:

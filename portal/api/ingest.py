@@ -8,12 +8,14 @@ from typing import Any
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from portal.accounts import tokens
 from portal.api.blueprint import Answer, ApiBlueprint
 from portal.api.caller import config, key, now
 from portal.api.errors import MalformedJson, TooLarge
 from portal.api.fields import Body, Instant, Query, Text, Whole
 from portal.errors import Invalid
 from portal.gates import KEY
+from portal.meters.rules import find_meter_key, meter_id
 from portal.readings import actions, incoming, rules
 
 api = ApiBlueprint("ingest", tag="Telemetry")
@@ -86,8 +88,9 @@ def stored_json(result: actions.StoreResult) -> StoredAnswer:
 
 
 def _store(rows: list[incoming.Row | incoming.Unreadable], query: StoreQuery) -> Answer:
+    tokens.note_use(key(), now())
     result = actions.store(
-        rows,
+        _of_the_key(rows),
         source=f"key:{key().key_id}",
         now=now(),
         config=config(),
@@ -97,6 +100,15 @@ def _store(rows: list[incoming.Row | incoming.Unreadable], query: StoreQuery) ->
         {**stored_json(result)},
         f"{result.accepted} accepted, {result.duplicates} known already, {len(result.rejected)} rejected.",
     )
+
+
+def _of_the_key(rows: list[incoming.Row | incoming.Unreadable]) -> list[incoming.Row | incoming.Unreadable]:
+    """The rows; those of other meters than the key's one, if it is for one alone, are refused."""
+    only = key().meter_key
+    if only is None:
+        return rows
+    refused = incoming.Unreadable("FOREIGN_METER", f"This key is for readings of {meter_id(only)} alone.")
+    return [refused if isinstance(row, incoming.Row) and find_meter_key(row.meter_id) != only else row for row in rows]
 
 
 @api.post(
@@ -132,7 +144,10 @@ def store_reading(body: bytes, query: StoreQuery) -> Answer:
     summary="Bring up to 10,000 readings",
 )
 def store_readings(body: bytes, query: StoreQuery) -> Answer:
-    """A bare JSON array. One bad row never loses the good ones; the same batch again gives the same end state."""
+    """A bare JSON array. One bad row never loses the good ones; the same batch again gives the same end state.
+
+    The body may come with `Content-Encoding: gzip`; its 16 MB count as they are sent, and again unpacked.
+    """
     try:
         rows = incoming.decode_many(body)
     except incoming.NotJson:

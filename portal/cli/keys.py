@@ -9,9 +9,10 @@ from portal import audit
 from portal.accounts import tokens
 from portal.accounts.models import ApiKey
 from portal.audit import CLI
-from portal.cli._common import DatabaseGroup, now
+from portal.cli._common import DatabaseGroup, now, pool
 from portal.db import session
 from portal.errors import NotFound
+from portal.meters import rules
 
 group = DatabaseGroup("keys", help="Keys of programs.")
 
@@ -19,12 +20,14 @@ group = DatabaseGroup("keys", help="Keys of programs.")
 @group.command("create", help="A new key. It is printed once, alone on the last line, and never again.")
 @click.option("--name", required=True, help="What the key is for, to be told apart later.")
 @click.option("--scope", type=click.Choice(tokens.SCOPES), required=True)
-def create(name: str, scope: str) -> None:
+@click.option("--meter", "meter", help="Only for readings of this meter, such as MTR-00000013.")
+def create(name: str, scope: str, meter: str | None) -> None:
     if not 1 <= len(name.strip()) <= 100:
         raise click.BadParameter("1 to 100 characters", param_hint="--name")
-    plain = tokens.create_key(name, scope, actor=CLI, now=now())
+    meter_key = rules.key_in_range(meter, pool().first, pool().last) if meter else None
+    plain = tokens.create_key(name, scope, meter_key, actor=CLI, now=now())
     session.commit()
-    print(f"A key for {name} with the scope {scope}. Keep it; it is not shown again.")
+    print(f"A key for {name} with the scope {scope}{f' for {meter}' if meter else ''}. Keep it; it is not shown again.")
     print(plain)
 
 
@@ -33,7 +36,9 @@ def list_keys() -> None:
     keys = session.scalars(select(ApiKey).order_by(ApiKey.key_id)).all()
     for key in keys:
         state = f"revoked {key.revoked_at:%Y-%m-%d %H:%M} UTC" if key.revoked_at else "in force"
-        print(f"{key.key_id}  {key.name}  {key.scope}  since {key.created_at:%Y-%m-%d}  {state}")
+        scope = f"{key.scope} for {rules.meter_id(key.meter_key)}" if key.meter_key else key.scope
+        used = f"last used {key.last_used_at:%Y-%m-%d %H:%M} UTC" if key.last_used_at else "never used"
+        print(f"{key.key_id}  {key.name}  {scope}  since {key.created_at:%Y-%m-%d}  {used}  {state}")
     if not keys:
         print("There are no keys yet. `flask keys create` makes one.")
 

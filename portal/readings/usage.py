@@ -118,6 +118,24 @@ _EMPTY_DAYS = text("""
         SELECT FROM usage_hourly AS h
         WHERE h.meter_key = u.meter_key AND h.starts_at >= u.starts_at AND h.starts_at < u.ends_at)""")
 
+# When a meter was heard of last, to within the hour: not one write a reading. Whoever changes the meter's row is not
+# waited for; the next reading tells it.
+_SEEN = text("""
+    WITH told AS (
+        SELECT meter_key, max(half_hour) AS half_hour
+        FROM unnest(CAST(:meters AS int[]), CAST(:half_hours AS timestamptz[])) AS t(meter_key, half_hour)
+        GROUP BY meter_key),
+    behind AS (
+        SELECT m.meter_key, r.read_at FROM told AS t JOIN meters AS m USING (meter_key)
+        CROSS JOIN LATERAL (
+            SELECT max(read_at) AS read_at FROM readings
+            WHERE meter_key = t.meter_key AND kind IN (1, 2, 3)
+                AND read_at >= t.half_hour - interval '1 hour' AND read_at < t.half_hour + interval '30 minutes') AS r
+        WHERE (m.last_seen_at IS NULL OR m.last_seen_at < t.half_hour - interval '1 hour')
+            AND (m.last_seen_at IS NULL OR m.last_seen_at < r.read_at) AND r.read_at IS NOT NULL
+        ORDER BY m.meter_key FOR NO KEY UPDATE OF m SKIP LOCKED)
+    UPDATE meters AS m SET last_seen_at = behind.read_at FROM behind WHERE m.meter_key = behind.meter_key""")
+
 Touched = Iterable[tuple[int, datetime]]
 
 
@@ -128,7 +146,15 @@ def refresh_usage(limit: int = 2_000) -> int:
     """
     taken = [(row.meter_key, row.half_hour) for row in session.execute(_TAKE, {"limit": limit, "lock": METER_LOCK})]
     _recompute(taken)
+    _note_seen(taken)
     return len(taken)
+
+
+def _note_seen(touched: Touched) -> None:
+    pairs = list(touched)
+    if pairs:
+        meters, half_hours = zip(*pairs, strict=True)
+        session.execute(_SEEN, {"meters": list(meters), "half_hours": list(half_hours)})
 
 
 def refresh_meter(meter_key: int, period: Period) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -10,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from portal.accounts import tokens
 from portal.audit import SYSTEM
 from portal.meters import actions as meters
+from tests.api.conftest import Api
 from tests.factories import make_holder, make_pool, make_user
 
 RECENT = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=6)
@@ -71,6 +75,61 @@ def test_bodies_that_are_no_batch(as_key):
     assert send(as_key, "{}", 422)["details"][0]["field"] == "body"
     assert send(as_key, "[]", 202)["data"] == {"accepted": 0, "duplicates": 0, "rejected": []}
     assert as_key.call("POST", "/telemetry/batch", 415, data="[]", content_type="text/csv")["code"]
+
+
+def packed(program: Any, body: bytes, status: int, encoding: str = "gzip") -> dict[str, Any]:
+    headers = {"Content-Encoding": encoding}
+    return program.call("POST", "/telemetry/batch", status, data=body, content_type="application/json", headers=headers)
+
+
+def test_bodies_may_be_packed(as_key):
+    body = json.dumps([reading(), reading(timestamp=hours_later(1))]).encode()
+    assert packed(as_key, gzip.compress(body), 202)["data"]["accepted"] == 2
+    in_parts = gzip.compress(body[:20]) + gzip.compress(body[20:])
+    assert packed(as_key, in_parts, 202)["data"]["duplicates"] == 2
+    assert packed(as_key, body, 202, "identity")["data"]["duplicates"] == 2
+    assert packed(as_key, body, 415, "br")["code"] == "UNSUPPORTED_MEDIA_TYPE"
+    for broken in (body, gzip.compress(body)[:-9], gzip.compress(body) + b"x"):
+        assert packed(as_key, broken, 400)["code"] == "MALFORMED_JSON"
+
+
+def test_a_bomb_is_never_unpacked(as_key):
+    bomb = gzip.compress(b" " * 200_000_000)
+    tracemalloc.start()
+    try:
+        assert packed(as_key, bomb, 413)["code"] == "PAYLOAD_TOO_LARGE"
+        # The call's 16 MB, once as they are unpacked and once as they grow.
+        assert tracemalloc.get_traced_memory()[1] < 60_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_read(as_key):
+    class Unread:
+        def read(self, *_: Any) -> bytes:
+            raise AssertionError("the body was read")
+
+    answer = as_key.call(
+        "POST",
+        "/telemetry/batch",
+        413,
+        environ_overrides={"wsgi.input": Unread(), "CONTENT_LENGTH": str(17 * 1024 * 1024)},
+        content_type="application/json",
+    )
+    assert answer["code"] == "PAYLOAD_TOO_LARGE"
+
+
+def test_a_key_for_one_meter_brings_no_reading_of_another(client, act):
+    with act():
+        plain = tokens.create_key("gateway", "ingest", 13, actor=SYSTEM, now=RECENT)
+    rows = [reading(), reading(meterId="MTR-00000014"), reading(meterId="MTR-99999999"), {"meterId": 5}]
+    data = Api(client, plain).post("/telemetry/batch", rows, 202)["data"]
+    assert (data["accepted"], [each["code"] for each in data["rejected"]]) == (
+        1,
+        ["FOREIGN_METER", "FOREIGN_METER", "BAD_METER_ID"],
+    )
+    with act():
+        assert tokens.find_key(plain).last_used_at is not None
 
 
 def test_ten_thousand_rows_and_one_more(as_key):

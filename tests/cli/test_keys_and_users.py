@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from portal.accounts import actions, queries, tokens
+from tests.factories import NOW
 
 
 def run(app, *words):
@@ -30,6 +33,23 @@ def test_a_revoked_key_opens_nothing(app, act):
     code, output = run(app, "keys", "revoke", "99")
     assert code == 1
     assert "no key number 99" in output
+
+
+def test_a_key_for_one_meter_says_so_and_when_it_was_used(app, act):
+    code, output = run(app, "keys", "create", "--name", "gateway", "--scope", "ingest", "--meter", "MTR-00000013")
+    assert (code, "for MTR-00000013" in output) == (0, True)
+    plain = output.split()[-1]
+    assert "ingest for MTR-00000013" in run(app, "keys", "list")[1]
+    assert "never used" in run(app, "keys", "list")[1]
+    with act():
+        tokens.note_use(tokens.find_key(plain), NOW)
+    assert "last used 2026-11-15 06:30 UTC" in run(app, "keys", "list")[1]
+    for later, noted in ((timedelta(minutes=4), NOW), (timedelta(minutes=6), NOW + timedelta(minutes=6))):
+        with act():
+            tokens.note_use(tokens.find_key(plain), NOW + later)
+        with act():
+            assert tokens.find_key(plain).last_used_at == noted
+    assert run(app, "keys", "create", "--name", "x", "--scope", "ingest", "--meter", "MTR-99999999")[0] == 1
 
 
 def test_create_admin(app, act):

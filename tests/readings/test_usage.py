@@ -217,6 +217,22 @@ def test_one_meter_now(area: scoped_session[Session], config: Config) -> None:
     assert fetch("SELECT DISTINCT meter_key FROM usage_touched") == [(14,)]
 
 
+def test_when_a_meter_was_heard_of_last_is_noted_by_the_hour(area: scoped_session[Session], config: Config) -> None:
+    start = NOW - timedelta(days=2)
+    seen = "SELECT last_seen_at FROM meters WHERE meter_key = 13"
+    store(series(start, 8), config)
+    refresh()
+    assert fetch(seen) == [(start + timedelta(minutes=105),)]
+    # A quarter of an hour later nothing is written, an old one changes nothing, and a day later is news.
+    versions = fetch("SELECT xmin FROM meters")
+    store([row(timestamp=start + timedelta(hours=2)), row(timestamp=start - timedelta(days=9))], config)
+    refresh()
+    assert fetch("SELECT xmin FROM meters") == versions
+    store([row(timestamp=start + timedelta(days=1), register_kwh=Decimal(5))], config)
+    refresh()
+    assert fetch(seen) == [(start + timedelta(days=1),)]
+
+
 def test_recomputing_twice_gives_the_same(area: scoped_session[Session], config: Config) -> None:
     store(series(NOW - timedelta(days=2), 96), config)
     refresh()
