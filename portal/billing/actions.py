@@ -140,7 +140,7 @@ def _bill_one(
                 readings.refresh_meter(assignment.meter_key, part)
                 _check_intervals(assignment.meter_key, part)
             drafted = draft(connection, cycle, terms, catalogue, served, parts, credit_brought_kwh=earlier.credit_kwh)
-            _issue(drafted, earlier.carried, catalogue, now, due_days)
+            issue(drafted, earlier.carried, catalogue, now, due_days)
         result.success += 1
     except PortalError as refusal:
         _refuse(result, connection_id, user_id, refusal.code, refusal.message)
@@ -167,7 +167,7 @@ def _refuse(result: RunResult, connection_id: int, user_id: uuid.UUID | None, co
     result.errors.append(RunError(connection_id, user_id, code, error))
 
 
-def _issue(drafted: Draft, carried_in: Decimal, catalogue: Catalogue, now: datetime, due_days: int) -> Invoice:
+def issue(drafted: Draft, carried_in: Decimal, catalogue: Catalogue, now: datetime, due_days: int) -> Invoice:
     """The draft as a bill with the next number of its month; from here on it never changes.
 
     `carried_in` is what roundings left over on the connection's bills before. The connection is locked meanwhile.
@@ -179,7 +179,7 @@ def _issue(drafted: Draft, carried_in: Decimal, catalogue: Catalogue, now: datet
     last_month = cycle.until - timedelta(days=1)
     invoice = Invoice(
         invoice_id=uuid.uuid4(),
-        invoice_number=_next_number(f"{last_month:%Y%m}"),
+        invoice_number=next_number(f"{last_month:%Y%m}", "INV"),
         connection_id=drafted.connection.connection_id,
         user_id=drafted.connection.user_id,
         region=drafted.connection.region,
@@ -261,7 +261,7 @@ def _line(invoice: Invoice, drafted: Draft, number: int) -> dict[str, Any]:
     }
 
 
-def _next_number(series: str) -> str:
+def next_number(series: str, prefix: str) -> str:
     """The next number of a series. Its row stays locked until the transaction ends, so a rollback leaves no gap."""
     number = session.scalar(
         insert(InvoiceSeries)
@@ -271,7 +271,7 @@ def _next_number(series: str) -> str:
         )
         .returning(InvoiceSeries.last_number)
     )
-    return f"INV-{series}-{number:07}"
+    return f"{prefix}-{series.removeprefix(prefix + '-')}-{number:07}"
 
 
 def mark_overdue(now: datetime) -> int:

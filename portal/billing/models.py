@@ -48,8 +48,16 @@ class Invoice(Base):
         CheckConstraint("total_cost = base_cost + surcharges + tax_amount - discounts", name="total_cost"),
         CheckConstraint("amount_due = total_cost + carried_in + rounding", name="amount_due"),
         CheckConstraint("(status = 'paid') = (paid_at IS NOT NULL)", name="paid_at"),
-        # No second bill for a cycle, however many runs there are at once.
-        Index("uq_invoices_connection_cycle", "connection_id", "cycle_start", unique=True),
+        # No second bill for a cycle, however many runs there are at once; a cancelled one has its credit note.
+        Index(
+            "uq_invoices_connection_cycle",
+            "connection_id",
+            "cycle_start",
+            unique=True,
+            postgresql_where=text("status <> 'cancelled'"),
+        ),
+        # All bills of a supply, cancelled ones too: what they leave for the next.
+        Index("ix_invoices_connection", "connection_id"),
         CheckConstraint("(proof_hash IS NULL) = (chain_place IS NULL)", name="chain"),
         # One bill at each place of a customer's chain.
         Index("uq_invoices_chain", "user_id", "chain_place", unique=True),

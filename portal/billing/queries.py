@@ -118,9 +118,9 @@ class Earlier:
     credit_kwh: Decimal
 
 
-# Plan: the few bills of one connection by uq_invoices_connection_cycle.
+# Plan: the few bills of one connection by ix_invoices_connection.
 _EARLIER = text("""
-    SELECT coalesce(bool_or(cycle_start = :cycle_start), false) AS billed,
+    SELECT coalesce(bool_or(cycle_start = :cycle_start AND status <> 'cancelled'), false) AS billed,
         coalesce(sum(-carried_in - CASE WHEN (computed_from ->> 'carries')::boolean THEN rounding ELSE 0 END)
             FILTER (WHERE status <> 'cancelled'), 0) AS carried,
         coalesce((array_agg(credit_carried_kwh ORDER BY cycle_start DESC)
@@ -145,7 +145,11 @@ def check_month_over(year: int, month: int, region: str | None, now: datetime) -
 
 def count_invoices(year: int, month: int, region: str | None = None) -> int:
     """Bills whose cycle begins with the month."""
-    query = select(func.count()).select_from(Invoice).where(Invoice.cycle_start == date(year, month, 1))
+    query = (
+        select(func.count())
+        .select_from(Invoice)
+        .where(Invoice.cycle_start == date(year, month, 1), Invoice.status != "cancelled")
+    )
     return session.scalar(query if region is None else query.where(Invoice.region == region)) or 0
 
 
@@ -168,7 +172,8 @@ def list_due_connections(year: int, month: int, region: str | None = None) -> li
                 AND (CAST(:region AS text) IS NULL OR connection.region = :region)
                 AND NOT EXISTS (
                     SELECT FROM invoices AS bill
-                    WHERE bill.connection_id = connection.connection_id AND bill.cycle_start = :month)
+                    WHERE bill.connection_id = connection.connection_id AND bill.cycle_start = :month
+                        AND bill.status <> 'cancelled')
             ORDER BY connection.connection_id"""),
         {
             "first": date(first_year, first_month, 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlalchemy import select
 
 from portal.accounts import queries as accounts
 from portal.audit import CLI
-from portal.billing import actions, proof, queries, terms
+from portal.billing import actions, corrections, proof, queries, terms
 from portal.billing.models import Invoice
 from portal.cli._common import DatabaseGroup, config, now
 from portal.db import session
@@ -120,6 +121,33 @@ def set_terms(
 def _entitlement(text: str) -> tuple[str, Decimal]:
     code, _, kwh = text.partition("=")
     return code, DECIMAL.convert(kwh, None, None)
+
+
+@group.command("review", help="Work issued bills out again; those that differ wait for a person's decision.")
+@click.option("--days", type=click.IntRange(1, 3660), default=100, show_default=True, help="Bills issued since then.")
+@click.option("--region", help="Only this region.")
+def review(days: int, region: str | None) -> None:
+    def commit(_seen: int, _found: int) -> None:
+        session.commit()
+
+    if region is not None:
+        accounts.get_region(region)
+    seen, found = corrections.review_issued(now() - timedelta(days=days), now(), region, commit)
+    session.commit()
+    print(f"{_bills(seen)} worked out again, {found} differ; {corrections.count_open()} wait for a decision.")
+
+
+@group.command("correct", help="Take a bill back by a credit note and make the one that it should be.")
+@click.argument("number")
+@click.option("--note", required=True, help="Why: the customer reads it.")
+def correct(number: str, note: str) -> None:
+    invoice = session.scalar(select(Invoice).where(Invoice.invoice_number == number))
+    if invoice is None:
+        raise click.ClickException(f"There is no bill with the number {number}.")
+    made = corrections.correct(invoice.invoice_id, note, actor=CLI, now=now(), due_days=config().bill_due_days)
+    session.commit()
+    instead = f"; {made.replacement.invoice_number} is in its place" if made.replacement else ""
+    print(f"{number} is taken back by {made.note.credit_note_number}{instead}.")
 
 
 @group.command("overdue", help="Bills whose due day is over become overdue. Safe to run as often as one likes.")

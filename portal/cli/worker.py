@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from portal import jobs
 from portal.billing import actions as billing
+from portal.billing import corrections
 from portal.cli._common import DatabaseCommand
 from portal.db import session
 from portal.logs import get_logger
@@ -83,8 +84,11 @@ def keep_usage(app: Flask, stop: threading.Event) -> None:
 
 
 def refresh_chunk() -> int:
-    """One chunk in its own transaction; gives how many notes it settled."""
-    settled = actions.refresh_usage(CHUNK)
+    """One chunk in its own transaction, and the bills that it concerns; gives how many notes it settled."""
+    touched: list[tuple[int, datetime]] = []
+    settled = actions.refresh_usage(CHUNK, touched)
+    # In the same transaction: a bill that late readings belong to is flagged, or the notes are still there (promise 6).
+    corrections.review_touched(touched, datetime.now(UTC))
     session.commit()
     return settled
 

@@ -139,14 +139,17 @@ _SEEN = text("""
 Touched = Iterable[tuple[int, datetime]]
 
 
-def refresh_usage(limit: int = 2_000) -> int:
+def refresh_usage(limit: int = 2_000, touched: list[tuple[int, datetime]] | None = None) -> int:
     """Recompute what the oldest `limit` notes touch; gives how many notes that settled, 0 when nothing is left to do.
 
-    Many may run at once; each takes meters that no other is at. The caller commits, soon.
+    Many may run at once; each takes meters that no other is at. The caller commits, soon. What was settled, meter and
+    half hour, is put into `touched`: for whoever keeps figures that rest on it.
     """
     taken = [(row.meter_key, row.half_hour) for row in session.execute(_TAKE, {"limit": limit, "lock": METER_LOCK})]
     _recompute(taken)
     _note_seen(taken)
+    if touched is not None:
+        touched += taken
     return len(taken)
 
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -158,8 +158,8 @@ def test_a_fault_is_logged_and_the_same_is_tried_again(
     faults = [RuntimeError("the disk is full"), RuntimeError("still")]
     real = actions.refresh_usage
 
-    def faulty(limit: int) -> int:
-        settled = real(limit)
+    def faulty(limit: int, touched: list[tuple[int, datetime]]) -> int:
+        settled = real(limit, touched)
         if faults:
             raise faults.pop()
         return settled
