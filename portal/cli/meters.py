@@ -23,7 +23,11 @@ def assign_all(region: str | None, dry_run: bool) -> None:
 
 
 @group.command("stats", help="Assignment in numbers.")
-def stats() -> None:
+@click.option("--recount", is_flag=True, help="Count anew first, where rows were written past the triggers.")
+def stats(recount: bool) -> None:
+    if recount:
+        meter_stats.recount()
+        session.commit()
     counts = meter_stats.stats(pool())
     print(f"customers            {counts.total_users}")
     print(f"with a meter         {counts.users_with_meters} ({counts.assignment_percentage} %)")

@@ -37,7 +37,8 @@ def assign(
 ) -> Assigned:
     """Give a customer a meter: the named one, or the next free one of their region. `region` becomes the user's.
 
-    `since` (UTC) dates the act back; paper may be late, but nobody else may have held meter or user after it.
+    `since` (UTC) dates the act back; paper may be late, but nobody else may have held meter or user after it. The next
+    free one is then the next that was free since.
 
     Raises, the first that applies: NotFound USER_NOT_FOUND, NotFound METER_NOT_FOUND, Conflict USER_HAS_METER,
     METER_NOT_ASSIGNABLE, METER_ALREADY_ASSIGNED, REGION_MISMATCH, NO_METERS_AVAILABLE; Invalid for an unknown region
@@ -56,7 +57,7 @@ def assign(
     if region is not None:
         user.region = accounts.get_region(region).name
     if key is None:
-        key = holding.claim_next(user.region, pool)
+        key = holding.claim_next(user.region, pool, since)
     else:
         holding.claim_named(key, user.region, pool)
     if since is not None:

@@ -43,12 +43,15 @@ def check_dated_back(instant: datetime, now: datetime, field: str) -> None:
         raise Invalid.field(field, f"Give an instant after {EARLIEST:%Y}; no smart meter was there before.")
 
 
-def claim_next(region: str | None, pool: Pool) -> int:
-    """The next free meter for a holder in `region`, marked as assigned. Raises Conflict NO_METERS_AVAILABLE."""
-    while (key := pool.claim_one(region)) is not None:
+def claim_next(region: str | None, pool: Pool, since: datetime | None = None) -> int:
+    """The next free meter for a holder in `region`, marked as assigned. Raises Conflict NO_METERS_AVAILABLE.
+
+    `since` dates the act back: then the next one that nobody held after it.
+    """
+    while (key := pool.claim_one(region, since)) is not None:
         if mark_assigned([key], [region]):
             return key
-    raise no_stock(region, pool)
+    raise no_stock(region, pool, since)
 
 
 def claim_named(key: int, region: str | None, pool: Pool) -> None:
@@ -110,10 +113,11 @@ def take_out(key: int, pool: Pool) -> Meter:
     return session.get_one(Meter, key, with_for_update=True, populate_existing=True)
 
 
-def no_stock(region: str | None, pool: Pool) -> Conflict:
+def no_stock(region: str | None, pool: Pool, since: datetime | None = None) -> Conflict:
     """NO_METERS_AVAILABLE, with what staff can do about it."""
+    dated = f" that was free since {since.isoformat()}" if since else ""
     return Conflict(
-        f"No free meter is left for {region or 'a user without a region'} in {rules.meter_id(pool.first)} to "
+        f"No free meter{dated} is left for {region or 'a user without a region'} in {rules.meter_id(pool.first)} to "
         f"{rules.meter_id(pool.last)}. Raise METER_LAST, or stock meters with `flask meters provision`.",
         "NO_METERS_AVAILABLE",
     )

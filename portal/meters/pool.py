@@ -7,6 +7,7 @@ dead rows pinned by an old snapshot do not slow the claim (DESIGN.md has the mea
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
@@ -22,16 +23,29 @@ BLOCK = 1_000
 # Plan: index scan of ix_free_meters_region_meter_key, first row that is not locked.
 _CLAIM = """
     DELETE FROM free_meters WHERE meter_key = ANY (ARRAY(
-        SELECT meter_key FROM free_meters
-        WHERE {stock} AND meter_key BETWEEN :first AND :last
+        SELECT meter_key FROM free_meters f
+        WHERE {stock} AND meter_key BETWEEN :first AND :last{since}
         ORDER BY meter_key LIMIT :n FOR UPDATE SKIP LOCKED))
     RETURNING meter_key"""
+# An act that is dated back passes over what was held, in quarantine or faulty since then
+# (ex_meter_assignments_meter_closed, ix_audit_log_subject_type_subject_id_audit_id).
+_SINCE = """
+    AND NOT EXISTS (
+        SELECT FROM meter_assignments a WHERE a.meter_key = f.meter_key AND a.unassigned_at > :since)
+    AND NOT EXISTS (
+        SELECT FROM audit_log WHERE subject_type = 'meter' AND subject_id = 'MTR-' || lpad(f.meter_key::text, 8, '0')
+            AND action = 'meter.status_changed' AND at > :since AND details->>'before' IN ('quarantine', 'faulty'))"""
 _ANY_LEFT = "SELECT EXISTS (SELECT FROM free_meters WHERE {stock} AND meter_key BETWEEN :first AND :last)"
 _WAIT_FOR_LOWEST = """
     SELECT meter_key FROM free_meters WHERE {stock} AND meter_key BETWEEN :first AND :last
     ORDER BY meter_key LIMIT 1 FOR UPDATE"""
-_CLAIM_OF_REGION = text(_CLAIM.format(stock="region = :region"))
-_CLAIM_UNALLOCATED = text(_CLAIM.format(stock="region IS NULL"))
+_CLAIMS = {
+    (own, dated): text(
+        _CLAIM.format(stock="region = :region" if own else "region IS NULL", since=_SINCE if dated else "")
+    )
+    for own in (True, False)
+    for dated in (True, False)
+}
 
 # Numbers of the range that nobody stocked, assigned or heard of, or that lie in unallocated stock.
 _REFILL_FROM_RANGE = text("""
@@ -88,45 +102,51 @@ class Pool:
             unverified_cap=config.unverified_meter_cap,
         )
 
-    def claim(self, region: str | None, count: int) -> list[int]:
+    def claim(self, region: str | None, count: int, since: datetime | None = None) -> list[int]:
         """Up to `count` free meters for holders in `region`, lowest first; fewer only when no more are free.
 
-        Numbers that another transaction is taking at this moment are passed over.
+        Numbers that another transaction is taking at this moment are passed over; with `since` also those that were
+        held or out of use after it.
         """
-        taken = self.claim_own(region, count) if region is not None else []
+        taken = self.claim_own(region, count, since=since) if region is not None else []
         if len(taken) < count:
-            taken += self.claim_unallocated(count - len(taken))
+            taken += self.claim_unallocated(count - len(taken), since)
         return sorted(taken)
 
-    def claim_own(self, region: str, count: int, but_for: Sequence[int] = ()) -> list[int]:
+    def claim_own(
+        self, region: str, count: int, but_for: Sequence[int] = (), since: datetime | None = None
+    ) -> list[int]:
         """Up to `count` meters of the region's own stock, in the order in which single claims would take them.
 
         `but_for` are those that this transaction has claimed and not marked yet: they still look like stock.
         """
-        return self._draw(region, count, lambda taken: self._refill_from_stock(region, [*but_for, *taken]))
+        return self._draw(region, count, lambda taken: self._refill_from_stock(region, [*but_for, *taken]), since)
 
-    def claim_unallocated(self, count: int) -> list[int]:
+    def claim_unallocated(self, count: int, since: datetime | None = None) -> list[int]:
         """Up to `count` unallocated meters, in the order in which single claims would take them."""
-        return self._draw(None, count, lambda _taken: self._refill_from_range())
+        return self._draw(None, count, lambda _taken: self._refill_from_range(), since)
 
-    def _draw(self, region: str | None, count: int, refill: Callable[[list[int]], bool]) -> list[int]:
-        taken = self._take(region, count)
+    def _draw(
+        self, region: str | None, count: int, refill: Callable[[list[int]], bool], since: datetime | None
+    ) -> list[int]:
+        taken = self._take(region, count, since)
         while len(taken) < count:
             refilled = refill(taken)
             # Also after a refill that brought nothing: somebody else may have brought some while we waited.
-            found = self._take(region, count - len(taken))
+            found = self._take(region, count - len(taken), since)
             taken += found
             if not found and not refilled:
                 break
         return taken
 
-    def claim_one(self, region: str | None) -> int | None:
+    def claim_one(self, region: str | None, since: datetime | None = None) -> int | None:
         """The lowest free meter for a holder in `region`; None when there is none.
 
         When all that is left is being taken by others, it waits for them: a roll-back next door must not make this
-        registration fail. The caller holds no other meter, so nobody can be waiting for it in turn.
+        registration fail. The caller holds no other meter, so nobody can be waiting for it in turn. (An act that is
+        dated back, which only staff do, does not wait.)
         """
-        taken = self.claim(region, 1) or self._wait_for_one(region)
+        taken = self.claim(region, 1, since) or ([] if since else self._wait_for_one(region))
         return taken[0] if taken else None
 
     def take(self, meter_key: int) -> None:
@@ -175,10 +195,9 @@ class Pool:
             return self.hold_source()
         return next_key
 
-    def _take(self, region: str | None, count: int) -> list[int]:
-        statement = _CLAIM_UNALLOCATED if region is None else _CLAIM_OF_REGION
-        values = {"region": region, "first": self.first, "last": self.last, "n": count}
-        return sorted(session.scalars(statement, values))
+    def _take(self, region: str | None, count: int, since: datetime | None) -> list[int]:
+        values = {"region": region, "first": self.first, "last": self.last, "n": count, "since": since}
+        return sorted(session.scalars(_CLAIMS[region is not None, since is not None], values))
 
     def _refill_from_stock(self, region: str, taken: Sequence[int]) -> bool:
         values = {"region": region, "first": self.first, "last": self.last, "n": BLOCK, "taken": list(taken)}

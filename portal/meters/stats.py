@@ -220,6 +220,5 @@ def fold(now: datetime) -> bool:
 
 
 def recount() -> None:
-    """Count everything anew, while nobody writes or folds; for a database that was filled past the triggers."""
-    session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _FOLD_LOCK})
+    """Count everything anew, for a database that was filled past the triggers. Nobody has to wait for it."""
     session.execute(text("SELECT recount_tallies()"))

@@ -155,7 +155,7 @@ def relocate(
 def _claim(key: int | None, user: User, pool: Pool, at: datetime | None) -> int:
     """A meter for the user's region, marked as assigned; dated back, one that nobody held since."""
     if key is None:
-        key = holding.claim_next(user.region, pool)
+        key = holding.claim_next(user.region, pool, at)
     else:
         holding.claim_named(key, user.region, pool)
     if at is not None:

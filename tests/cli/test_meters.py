@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import text
 
+from portal.db import session
 from portal.meters import actions, queries, stats
 from tests.factories import make_holder, make_pool, make_user
 
@@ -116,6 +118,15 @@ def test_statistics(flask, act):
     assert code == 0
     assert "1 (50.0 %)" in output
     assert "9999999 of MTR-00000001 to MTR-10000000" in output
+
+
+def test_statistics_are_put_right_where_rows_were_written_past_the_triggers(flask, act):
+    with act():
+        make_user()
+        session.execute(text("INSERT INTO tallies (what, n) VALUES ('customer', 3)"))
+    assert "without a meter      4" in flask("meters", "stats")[1]
+    assert "without a meter      1" in flask("meters", "stats", "--recount")[1]
+    assert "without a meter      1" in flask("meters", "stats")[1]
 
 
 def test_stocking(flask):

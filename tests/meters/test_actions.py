@@ -8,7 +8,7 @@ import pytest
 
 from portal.audit import CLI
 from portal.errors import Conflict, Invalid, NotFound, PortalError
-from portal.meters import actions, life, queries, stats
+from portal.meters import actions, life, queries, stats, swap
 from portal.meters.models import Meter
 from tests.factories import NOW, make_holder, make_pool, make_user
 
@@ -169,3 +169,57 @@ class TestMovingTheStartBack:
         user = make_holder()
         with pytest.raises(PortalError):
             actions.move_start(user.user_id, NOW, actor=CLI, now=NOW)
+
+
+class TestTheNextFreeMeterOfAnActThatIsDatedBack:
+    """It is the next one that was free since: a meter that came back yesterday is no reason to refuse the others."""
+
+    BEFORE, BACK, TODAY = NOW - timedelta(days=9), NOW - timedelta(days=2), NOW + timedelta(days=1)
+
+    @pytest.fixture
+    def came_back(self, area):
+        """MTR-00000001, the lowest free one, was held until two days ago."""
+        holder = make_holder(since=NOW - timedelta(days=30))
+        actions.unassign(holder.user_id, make_pool(), actor=CLI, now=self.TODAY, at=self.BACK)
+        area.commit()
+
+    def assign_since(self, since, **range_):
+        pool = make_pool(**range_)
+        return actions.assign(make_user().user_id, pool, how="admin", actor=CLI, now=self.TODAY, since=since)
+
+    @pytest.mark.usefixtures("came_back")
+    def test_passes_over_one_that_somebody_held_since(self):
+        assert self.assign_since(self.BEFORE).meter_id == "MTR-00000002"
+        assert self.assign_since(self.BACK).meter_id == "MTR-00000001"
+
+    def test_passes_over_one_that_was_faulty_since(self, area):
+        for state in ("faulty", "in_stock"):
+            life.move_meter("MTR-00000001", state, make_pool(), actor=CLI, now=NOW)
+        area.commit()
+        assert self.assign_since(NOW - timedelta(hours=1)).meter_id == "MTR-00000002"
+        assert self.assign_since(NOW).meter_id == "MTR-00000001"
+
+    @pytest.mark.usefixtures("came_back")
+    def test_leaves_those_that_it_passed_over_where_they_are(self, area):
+        self.assign_since(self.BEFORE)
+        area.commit()
+        assert assign(make_user()).meter_id == "MTR-00000001"
+
+    @pytest.mark.usefixtures("came_back")
+    def test_says_since_when_there_is_none(self, area):
+        with pytest.raises(Conflict) as refused:
+            self.assign_since(self.BEFORE, last=1)
+        assert refused.value.code == "NO_METERS_AVAILABLE"
+        assert f"free since {self.BEFORE.isoformat()}" in refused.value.message
+        area.rollback()
+        assert assign(make_user(), pool=make_pool(last=1)).meter_id == "MTR-00000001"
+
+    @pytest.mark.usefixtures("came_back")
+    def test_holds_for_a_swap_and_a_relocation_too(self):
+        early = NOW - timedelta(days=20)
+        stays, moves = (make_holder(since=early, meter_id=f"MTR-0000000{number}") for number in (5, 6))
+        swapped = swap.swap(stays.user_id, make_pool(), actor=CLI, now=self.TODAY, at=self.BEFORE)
+        assert swapped.meter_id == "MTR-00000002"
+        # Its own meter came back at that very instant, to its region's stock.
+        moved = swap.relocate(moves.user_id, "Delhi-North", make_pool(), actor=CLI, now=self.TODAY, at=self.BEFORE)
+        assert moved.meter_id == "MTR-00000003"

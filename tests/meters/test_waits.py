@@ -74,8 +74,8 @@ class Slow(Pool):
         super().__init__(1, last)
         self.ready = ready
 
-    def _take(self, region, count):
-        taken = super()._take(region, count)
+    def _take(self, region, count, since):
+        taken = super()._take(region, count, since)
         if not self.ready.is_set():
             self.ready.set()
             until_somebody_waits()
