@@ -12,7 +12,17 @@ csrf = CSRFProtect()
 
 def register_web(app: Flask) -> None:
     """Add the pages, the session, the token of every form, the headers and the error pages."""
-    from portal.web import bill_proof, bulk, errors, headers, session, templates  # noqa: F401 (they add their views to customer and admin)
+    from portal.web import (  # they add their views to customer, operator and admin
+        bill_proof,  # noqa: F401
+        bulk,  # noqa: F401
+        errors,
+        headers,
+        quarantine,  # noqa: F401
+        session,
+        stock_file,  # noqa: F401
+        templates,
+        unheard,  # noqa: F401
+    )
     from portal.web.account import account
     from portal.web.admin import admin
     from portal.web.customer import customer

@@ -19,7 +19,10 @@ from portal.web import customer as customer_module
 from portal.web import operator as operator_module
 from portal.web import people as people_module
 from portal.web import public as public_module
+from portal.web import quarantine as quarantine_module
 from portal.web import recovery as recovery_module
+from portal.web import stock_file as stock_file_module
+from portal.web import unheard as unheard_module
 from tests.factories import NOW, PASSWORD, make_holder, make_user
 from tests.web.pages import Page
 
@@ -83,7 +86,10 @@ def _noon(monkeypatch: pytest.MonkeyPatch) -> None:
         operator_module,
         people_module,
         public_module,
+        quarantine_module,
         recovery_module,
+        stock_file_module,
+        unheard_module,
     ):
         monkeypatch.setattr(module, "now", lambda: NOW)
 
