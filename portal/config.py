@@ -40,6 +40,8 @@ class Config:
     quarantine_days: int = 0
     unverified_meter_cap: int | None = None
     bill_due_days: int = 21
+    bill_hold_percent: int = 20
+    bill_approval_by_other: bool = False
     reading_max_ahead_seconds: int = 300
     access_token_seconds: int = 3600
     trusted_proxies: int = 0
@@ -78,6 +80,8 @@ class Config:
             unverified_meter_cap=(
                 _whole(env, "UNVERIFIED_METER_CAP", 0, 0, MAX_METER_NUMBER) if env.get("UNVERIFIED_METER_CAP") else None
             ),
+            bill_hold_percent=_whole(env, "BILL_HOLD_PERCENT", 20, 0, 100),
+            bill_approval_by_other=_switch(env, "BILL_APPROVAL_BY_OTHER", default=False),
             bill_due_days=_whole(env, "BILL_DUE_DAYS", 21, 1, 365),
             reading_max_ahead_seconds=_whole(env, "READING_MAX_AHEAD_SECONDS", 300, 0, 86_400),
             access_token_seconds=_whole(env, "ACCESS_TOKEN_SECONDS", 3600, 60, 86_400),

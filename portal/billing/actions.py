@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
@@ -111,36 +111,57 @@ _KEEP_USER = text("""
     FOR KEY SHARE""")
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A bill that a connection is owed, and what its bills before leave for it."""
+
+    draft: Draft
+    earlier: queries.Earlier
+
+
+NotNow = Literal["not_due", "existing"]
+
+
+def find_due(connection_id: int, year: int, month: int, catalogue: Catalogue) -> Due | NotNow:
+    """The bill of the cycle that ends with the month, worked out; or that none is due, or that it has its bill.
+
+    Locks the connection until the transaction ends. Raises as `drafting.draft`, and Conflict ONLY_REGISTERS.
+    """
+    # The user first, as whoever takes a meter back does; the bill's foreign key would lock them after.
+    session.execute(_KEEP_USER, {"connection": connection_id})
+    # Two runs at once meet here: the second waits until the first has committed, and then sees its bill.
+    connection = session.get_one(Connection, connection_id, with_for_update={"key_share": True}, populate_existing=True)
+    terms = terms_of(connection, catalogue, date(year, month, 1))
+    cycle = cycle_ending(year, month, terms.cycle_months)
+    served = served_in(connection, cycle, terms.zone) if cycle is not None else None
+    if cycle is None or served is None:
+        return "not_due"
+    earlier = queries.sum_earlier(connection_id, cycle.first_day)
+    if earlier.billed:
+        return "existing"
+    parts = parts_of(connection, served)
+    for assignment, part in parts:
+        readings.refresh_meter(assignment.meter_key, part)
+        _check_intervals(assignment.meter_key, part)
+    drafted = draft(connection, cycle, terms, catalogue, served, parts, credit_brought_kwh=earlier.credit_kwh)
+    return Due(drafted, earlier)
+
+
 def _bill_one(
     connection_id: int, year: int, month: int, catalogue: Catalogue, result: RunResult, now: datetime, due_days: int
 ) -> None:
     """One bill in a savepoint of its own: what fails is undone, its number included."""
-    user_id: uuid.UUID | None = None
+    user_id = session.scalar(select(Connection.user_id).where(Connection.connection_id == connection_id))
     try:
         with session.begin_nested():
-            # The user first, as whoever takes a meter back does; the bill's foreign key would lock them after.
-            session.execute(_KEEP_USER, {"connection": connection_id})
-            # Two runs at once meet here: the second waits until the first has committed, and then sees its bill.
-            connection = session.get_one(
-                Connection, connection_id, with_for_update={"key_share": True}, populate_existing=True
-            )
-            user_id = connection.user_id
-            terms = terms_of(connection, catalogue, date(year, month, 1))
-            cycle = cycle_ending(year, month, terms.cycle_months)
-            served = served_in(connection, cycle, terms.zone) if cycle is not None else None
-            if cycle is None or served is None:
+            due = find_due(connection_id, year, month, catalogue)
+            if due == "not_due":
                 result.not_due += 1
                 return
-            earlier = queries.sum_earlier(connection_id, cycle.first_day)
-            if earlier.billed:
+            if due == "existing":
                 result.existing += 1
                 return
-            parts = parts_of(connection, served)
-            for assignment, part in parts:
-                readings.refresh_meter(assignment.meter_key, part)
-                _check_intervals(assignment.meter_key, part)
-            drafted = draft(connection, cycle, terms, catalogue, served, parts, credit_brought_kwh=earlier.credit_kwh)
-            issue(drafted, earlier.carried, catalogue, now, due_days)
+            issue(due.draft, due.earlier.carried, catalogue, now, due_days)
         result.success += 1
     except PortalError as refusal:
         _refuse(result, connection_id, user_id, refusal.code, refusal.message)
