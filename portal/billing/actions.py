@@ -106,7 +106,12 @@ def generate_month(
     return result
 
 
-_KEEP_USER = text("""
+def hold_user(connection_id: int) -> None:
+    """Keep whose connection it is, before the connection is locked (ADR 2): a bill's foreign key locks them after."""
+    session.execute(_HOLD_USER, {"connection": connection_id})
+
+
+_HOLD_USER = text("""
     SELECT FROM users WHERE user_id = (SELECT user_id FROM connections WHERE connection_id = :connection)
     FOR KEY SHARE""")
 
@@ -128,7 +133,7 @@ def find_due(connection_id: int, year: int, month: int, catalogue: Catalogue) ->
     Locks the connection until the transaction ends. Raises as `drafting.draft`, and Conflict ONLY_REGISTERS.
     """
     # The user first, as whoever takes a meter back does; the bill's foreign key would lock them after.
-    session.execute(_KEEP_USER, {"connection": connection_id})
+    hold_user(connection_id)
     # Two runs at once meet here: the second waits until the first has committed, and then sees its bill.
     connection = session.get_one(Connection, connection_id, with_for_update={"key_share": True}, populate_existing=True)
     terms = terms_of(connection, catalogue, date(year, month, 1))

@@ -246,6 +246,7 @@ def correct(
     """
     said = _said(note)
     invoice = queries.get_invoice(invoice_id)
+    actions.hold_user(invoice.connection_id)
     session.get_one(Connection, invoice.connection_id, with_for_update={"key_share": True}, populate_existing=True)
     session.refresh(invoice, with_for_update=True)
     if invoice.status == "cancelled":

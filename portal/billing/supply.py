@@ -85,6 +85,10 @@ def _hold(user_id: uuid.UUID) -> Assignment | None:
 
 
 def _bills_since(connection_id: int, at: datetime | None) -> list[str]:
-    """The numbers of the connection's bills that reach behind `at`, or of all, oldest first."""
-    query = select(Invoice.invoice_number).where(Invoice.connection_id == connection_id).order_by(Invoice.cycle_start)
+    """The numbers of the connection's bills that reach behind `at`, or of all, oldest first; not those taken back."""
+    query = (
+        select(Invoice.invoice_number)
+        .where(Invoice.connection_id == connection_id, Invoice.status != "cancelled")
+        .order_by(Invoice.cycle_start)
+    )
     return list(session.scalars(query if at is None else query.where(Invoice.period_end > at)))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -13,34 +11,9 @@ from sqlalchemy import text
 
 from portal.audit import CLI, SYSTEM
 from portal.db import session
-from portal.errors import PortalError
 from portal.meters import actions, bulk
 from portal.registration import register
 from tests.factories import make_holder, make_pool, make_user
-
-
-@pytest.fixture
-def at_once(app):
-    """Run the calls at the same moment, each in a context and transaction of its own; gives results and refusals."""
-
-    def run(calls):
-        gate = threading.Barrier(len(calls))
-
-        def one(call):
-            with app.app_context():
-                gate.wait()
-                try:
-                    result = call()
-                    session.commit()
-                except PortalError as refusal:
-                    session.rollback()
-                    return refusal.code
-                return result
-
-        with ThreadPoolExecutor(len(calls)) as threads:
-            return list(threads.map(one, calls))
-
-    return run
 
 
 def now():
