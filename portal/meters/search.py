@@ -80,8 +80,9 @@ _BY_WORDS = """
     WHERE w.words LIKE '%' || lower(:pattern) || '%' AND {condition} LIMIT :most"""
 _PEOPLE = "JOIN user_words w USING (user_id) JOIN users u USING (user_id)"
 _AMONG_THE_FIRST = """
-    SELECT w.user_id FROM ({rows}) AS first {people}
-    WHERE w.words LIKE '%' || lower(:pattern) || '%' ORDER BY {order} LIMIT :most"""
+    SELECT user_id FROM (SELECT user_id, row_number() OVER () AS place FROM ({rows}) AS listed) AS first
+        JOIN user_words w USING (user_id)
+    WHERE w.words LIKE '%' || lower(:pattern) || '%' ORDER BY place LIMIT :most"""
 _BY_BEGINNING = """
     SELECT a.user_id FROM meter_assignments a {people}
     WHERE a.unassigned_at IS NULL AND a.meter_key BETWEEN :low AND :high AND {condition} LIMIT :most"""
