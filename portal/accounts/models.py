@@ -101,6 +101,13 @@ class UserWords(Base):
             postgresql_ops={"words": "gin_trgm_ops"},
             postgresql_with={"gin_pending_list_limit": "65536"},
         ),
+        # Names in a script whose vowel signs pg_trgm passes over.
+        Index(
+            "ix_user_words_scripts",
+            text("word_trigrams(words)"),
+            postgresql_using="gin",
+            postgresql_where=text("octet_length(words) > length(words)"),
+        ),
     )
 
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(User.user_id, ondelete="CASCADE"), primary_key=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 from sqlalchemy import Select, func, or_, select, text
 
@@ -92,13 +93,32 @@ def count_waiting_by_region() -> list[tuple[str | None, int]]:
     return sorted(((region, count) for region, count in session.execute(query)), key=lambda each: -each[1])
 
 
-def list_free(region: str | None, pool: Pool, limit: int = 5) -> list[str]:
-    """The numbers that the next claims for a user of `region` would most likely take; nothing is reserved."""
-    keys = session.scalars(
-        text("""
-            SELECT meter_key FROM free_meters
-            WHERE (region IS NULL OR region = :region) AND meter_key BETWEEN :first AND :last
-            ORDER BY region NULLS LAST, meter_key LIMIT :limit"""),
-        {"region": region, "first": pool.first, "last": pool.last, "limit": limit},
+# For each region its own stock, then unallocated stock, then numbers of the range that are not pooled yet.
+_FREE = text("""
+    SELECT r.region, free.meter_key FROM unnest(CAST(:regions AS text[])) AS r(region) CROSS JOIN LATERAL (
+        (SELECT meter_key, 0 AS place FROM free_meters f
+         WHERE f.region = r.region AND meter_key BETWEEN :first AND :last ORDER BY meter_key LIMIT :limit)
+        UNION ALL (SELECT meter_key, 1 FROM free_meters f
+         WHERE f.region IS NULL AND meter_key BETWEEN :first AND :last ORDER BY meter_key LIMIT :limit)
+        UNION ALL (SELECT number, 2 FROM generate_series(
+             greatest(:first, coalesce((SELECT next_key FROM pool_source), 1)),
+             least(:last, greatest(:first, coalesce((SELECT next_key FROM pool_source), 1)) + 200)) AS number
+         WHERE NOT EXISTS (SELECT FROM meters m WHERE m.meter_key = number
+                           AND (m.status <> 'in_stock' OR m.region IS NOT NULL)) LIMIT :limit)
+        ORDER BY place, meter_key LIMIT :limit) AS free""")
+
+
+def list_free(regions: Sequence[str | None], pool: Pool, limit: int = 5) -> dict[str | None, list[str]]:
+    """For each region the numbers that its next claims would most likely take; nothing is reserved."""
+    values = {"regions": list(regions), "first": pool.first, "last": pool.last, "limit": limit}
+    free: dict[str | None, list[str]] = {region: [] for region in regions}
+    for region, key in session.execute(_FREE, values):
+        free[region].append(rules.meter_id(key))
+    return free
+
+
+def list_user_connections(user_id: uuid.UUID) -> list[Connection]:
+    """A user's supplies, newest first (ix_connections_user_id_starts_at)."""
+    return list(
+        session.scalars(select(Connection).where(Connection.user_id == user_id).order_by(Connection.starts_at.desc()))
     )
-    return [rules.meter_id(key) for key in keys]

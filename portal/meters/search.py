@@ -1,7 +1,8 @@
 """Users by a part of their e-mail, name or meter, among ten million, in a few milliseconds.
 
 Three ways, by what was typed (ADR 9 has the plans):
-- three characters or more of an e-mail or name: the trigrams of `user_words` (ix_user_words_words);
+- three letters or digits of an e-mail or name in a row: the trigrams of `user_words` (ix_user_words_words); of another
+  script, whose marks those trigrams do not know, the trigrams of names in such a script (ix_user_words_scripts);
 - digits of a meter's number: the numbers that hold them are counted through, or the held ones looked at in order;
 - less, which nearly everybody has: the newest users.
 More than MOST matches are not counted out: whoever searches adds a letter.
@@ -77,7 +78,13 @@ def list_without_meter(region: str | None = None, search: str = "", limit: int =
 # Plan: bitmap of ix_user_words_words for a rare word; for a common one a scan that stops after MOST.
 _BY_WORDS = """
     SELECT w.user_id FROM user_words w JOIN users u USING (user_id)
-    WHERE w.words LIKE '%' || lower(:pattern) || '%' AND {condition} LIMIT :most"""
+    WHERE {indexed} AND {condition} LIMIT :most"""
+_INDEXED_BY = {
+    "letters": "w.words LIKE '%' || lower(:pattern) || '%'",
+    "script": "octet_length(w.words) > length(w.words) AND word_trigrams(w.words) @> word_trigrams(lower(:plain)) "
+    "AND w.words LIKE '%' || lower(:pattern) || '%'",
+}
+_LETTERS = re.compile("[a-z0-9]{3}", re.IGNORECASE | re.ASCII)
 _PEOPLE = "JOIN user_words w USING (user_id) JOIN users u USING (user_id)"
 _AMONG_THE_FIRST = """
     SELECT user_id FROM (SELECT user_id, row_number() OVER () AS place FROM ({rows}) AS listed) AS first
@@ -110,24 +117,29 @@ def _search(listed: _List, search: str, limit: int, offset: int) -> UserPage:
     search = search.strip()
     found: set[uuid.UUID] = set()
 
-    def look(statement: str, **values: Any) -> None:
+    def look(statement: str, indexed: str = "", **values: Any) -> None:
         nonlocal found
-        sought = text(
-            statement.format(condition=listed.condition, rows=listed.rows, order=listed.order, people=_PEOPLE)
-        )
+        parts = {"condition": listed.condition, "rows": listed.rows, "people": _PEOPLE, "indexed": indexed}
+        sought = text(statement.format(**parts))
         found |= set(session.scalars(sought, {**listed.values, **values, "most": MOST + 1}))
 
-    words = {"pattern": re.sub(r"([\\%_])", r"\\\1", search)}
-    if len(search) >= 3:
-        look(_BY_WORDS, **words)
-    if len(search) < 3 or len(found) > MOST:
+    words = {"plain": search, "pattern": re.sub(r"([\\%_])", r"\\\1", search)}
+    indexed = _INDEXED_BY.get("letters" if _LETTERS.search(search) else "script" if _is_script(search) else "")
+    if indexed is not None:
+        look(_BY_WORDS, indexed=indexed, **words)
+    if indexed is None or len(found) > MOST:
         # Nearly everybody has it: then those who stand first in the list.
         found.clear()
         look(_AMONG_THE_FIRST, **words, limit=LOOKED_THROUGH, offset=0)
     for statement, values in _ways_to_meters(search):
         look(statement, **values)
     page = _fetch(_FOUND.format(order=listed.order), {"found": list(found)}, limit, offset)
-    return UserPage(page, min(len(found), MOST), len(search) >= 3 and len(found) <= MOST)
+    return UserPage(page, min(len(found), MOST), indexed is not None and len(found) <= MOST)
+
+
+def _is_script(search: str) -> bool:
+    """Three characters or more, of which one at least is not ASCII."""
+    return len(search) >= 3 and not search.isascii()
 
 
 def _ways_to_meters(search: str) -> list[tuple[str, dict[str, Any]]]:

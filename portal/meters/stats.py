@@ -23,7 +23,7 @@ DAY_ZERO = date(2000, 1, 1)
 DAYS_KEPT = 400
 SOON_DAYS = 30
 OUT_OF_USE = ("assigned", "faulty", "retired")
-_FOLD_LOCK = 7_406_003
+_FOLD_LOCK = 7_406_005
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,12 @@ def register_web(app: Flask) -> None:
         bulk,  # noqa: F401
         errors,
         headers,
+        meters,  # noqa: F401
         quarantine,  # noqa: F401
         session,
+        statistics,  # noqa: F401
         stock_file,  # noqa: F401
+        supply,  # noqa: F401
         templates,
         unheard,  # noqa: F401
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Blueprint, Response, flash, make_response, redirect, render_template, request, url_for
 from flask_babel import gettext as _
+from flask_babel import ngettext
 from werkzeug.wrappers import Response as AnyResponse
 
 from portal.accounts import queries as accounts
@@ -15,11 +16,13 @@ from portal.errors import PortalError
 from portal.gates import ADMIN, gate
 from portal.meters import actions, queries
 from portal.web import staff
-from portal.web.forms import AssignForm, ConfirmForm, put_errors
+from portal.web.forms import AssignForm, put_errors, typed_instant
 from portal.web.fragments import wants_fragment
 from portal.web.session import actor, now, pool
 
 admin = Blueprint("admin", __name__, url_prefix="/admin")
+
+MOST_CHOSEN = 100
 
 # Which field of the form a refusal belongs to.
 _FIELD_OF = {
@@ -38,7 +41,7 @@ _FIELD_OF = {
 @gate(ADMIN)
 def assign() -> AnyResponse:
     """The form that gives a meter to one customer."""
-    return _assign_page(staff.assign_form(request.args.get("email", "")))
+    return _assign_page(staff.assign_form(request.args.get("email", ""), request.args.get("meter", "")))
 
 
 @admin.post("/assign")
@@ -50,7 +53,15 @@ def assign_post() -> AnyResponse:
         user = accounts.get_user_by_email(form.email.data or "")
         number = (form.meter_id.data or "").strip().upper() or None
         given = actions.assign(
-            user.user_id, pool(), number, form.region.data or None, how="admin", actor=actor(), now=now()
+            user.user_id,
+            pool(),
+            number,
+            form.region.data or None,
+            how="admin",
+            since=typed_instant("since", form.since.raw_data, accounts.zone_of(form.region.data or user.region)),
+            reason=(form.reason.data or "").strip()[:500],
+            actor=actor(),
+            now=now(),
         )
     except PortalError as error:
         session.rollback()
@@ -62,10 +73,9 @@ def assign_post() -> AnyResponse:
 
 def _assign_page(form: AssignForm, refusal: str | None = None, status: int = 200) -> Response:
     known = accounts.find_user_by_email(form.email.data) if form.email.data else None
-    free = queries.list_free(form.region.data or (known.region if known else None), pool(), limit=1)
-    return make_response(
-        render_template("admin/assign.html", form=form, refusal=refusal, free=free[0] if free else None), status
-    )
+    region = form.region.data or (known.region if known else None)
+    free = queries.list_free([region], pool())[region]
+    return make_response(render_template("admin/assign.html", form=form, refusal=refusal, free=free), status)
 
 
 def _put(form: AssignForm, error: PortalError) -> str | None:
@@ -94,28 +104,32 @@ def assign_next(user_id: uuid.UUID) -> AnyResponse:
     return redirect(url_for("operator.waiting"), 303)
 
 
-@admin.get("/users/<uuid:user_id>/unassign")
+@admin.post("/waiting/assign")
 @gate(ADMIN)
-def unassign(user_id: uuid.UUID) -> AnyResponse:
-    """What taking the meter back means, before it is done."""
-    person = accounts.get_user(user_id)
-    if person.meter_id is None:
-        flash(_("%(name)s holds no meter.", name=person.name), "warn")
-        return redirect(url_for("operator.user", user_id=user_id), 303)
-    return make_response(render_template("admin/unassign.html", person=person, form=ConfirmForm()))
+def assign_chosen() -> AnyResponse:
+    """The next free meter for each who was ticked; one who gets none does not stop the others."""
+    chosen = [uuid.UUID(each) for each in dict.fromkeys(request.form.getlist("user")[:MOST_CHOSEN]) if _is_id(each)]
+    given, refused = [], []
+    for user_id in chosen:
+        try:
+            given.append(actions.assign(user_id, pool(), how="admin", actor=actor(), now=now()))
+            session.commit()
+        except PortalError as error:
+            session.rollback()
+            refused.append(error.message)
+    if not chosen:
+        flash(_("Tick the customers first."), "warn")
+    if given:
+        pairs = ", ".join(f"{each.email}: {each.meter_id}" for each in given)
+        flash(ngettext("%(num)s meter assigned: ", "%(num)s meters assigned: ", len(given)) + pairs + ".", "good")
+    for message in refused:
+        flash(message, "warn")
+    return redirect(url_for("operator.waiting"), 303)
 
 
-@admin.post("/users/<uuid:user_id>/unassign")
-@gate(ADMIN)
-def unassign_post(user_id: uuid.UUID) -> AnyResponse:
-    """Take the meter back."""
+def _is_id(text: str) -> bool:
     try:
-        freed = actions.unassign(user_id, pool(), actor=actor(), now=now())
-        session.commit()
-        flash(
-            _("%(meter)s is free again. %(email)s has no meter now.", meter=freed.meter_id, email=freed.email), "good"
-        )
-    except PortalError as error:
-        session.rollback()
-        flash(error.message, "warn")
-    return redirect(url_for("operator.user", user_id=user_id), 303)
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True

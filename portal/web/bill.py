@@ -20,7 +20,7 @@ from portal.periods import Period, local_date
 from portal.tariffs.queries import Catalogue
 from portal.web import charts, formats, words
 from portal.web.slabs import slabs_of
-from portal.web.staff import Event
+from portal.web.timeline import Entry
 from portal.web.use import UseChart, average_note, daily_chart, days_of_customer
 from portal.web.workings import workings_of
 
@@ -128,7 +128,7 @@ class BillPage:
     use: UseChart
     use_fact: str
     readings: list[tuple[str, str]]
-    history: list[Event]
+    history: list[Entry]
     notes: list[tuple[str, str, str]] = field(default_factory=list)
     marks: list[str] = field(default_factory=list)
     slabs: charts.SlabBar | None = None
@@ -244,13 +244,13 @@ def _meters(invoice: Invoice, zone: ZoneInfo) -> list[tuple[str, str]]:
     return rows
 
 
-def _history(invoice: Invoice, zone: ZoneInfo) -> list[Event]:
-    events = [(invoice.created_at, Event(_("Issued"), formats.full_moment(invoice.created_at, zone)))]
+def _history(invoice: Invoice, zone: ZoneInfo) -> list[Entry]:
+    events = [(invoice.created_at, Entry(_("Issued"), formats.full_moment(invoice.created_at, zone)))]
     if invoice.disputed_at is not None:
-        events.append((invoice.disputed_at, Event(_("Disputed"), formats.full_moment(invoice.disputed_at, zone))))
+        events.append((invoice.disputed_at, Entry(_("Disputed"), formats.full_moment(invoice.disputed_at, zone))))
     if invoice.paid_at is not None:
         how = f", {invoice.payment_method}" if invoice.payment_method else ""
-        events.append((invoice.paid_at, Event(_("Paid"), formats.full_moment(invoice.paid_at, zone) + how)))
+        events.append((invoice.paid_at, Entry(_("Paid"), formats.full_moment(invoice.paid_at, zone) + how)))
     return [event for _at, event in sorted(events, key=lambda each: each[0], reverse=True)]
 
 

@@ -150,6 +150,12 @@ def bar_chart(title: str, bars: Sequence[Bar], unit: str, *, height: int = 190) 
     )
 
 
+def level(chart: BarChart, bars: Sequence[Bar], value: Decimal) -> Label:
+    """Where a line at `value` lies in a chart of these bars, such as their average."""
+    top, _step = nice_top(max((bar.value for bar in bars), default=Decimal(0)).max(LEAST))
+    return Label("0", _px(chart.base - float(value / top) * (chart.base - TOP)), axis_text(value))
+
+
 @dataclass(frozen=True, slots=True)
 class Slab:
     """One step of an energy tariff: from kWh (exclusive), to kWh (None: no end), and its price as words."""

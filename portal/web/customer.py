@@ -10,6 +10,7 @@ from flask_login import current_user
 
 from portal.billing import queries as billing
 from portal.gates import CUSTOMER, gate
+from portal.meters import history
 from portal.meters import queries as meters
 from portal.tariffs.queries import get_tariff
 from portal.web.bill import bill_page, bill_row
@@ -18,7 +19,7 @@ from portal.web.home import home_page, no_bill
 from portal.web.lists import PAGE, offset_of_request, pager
 from portal.web.meter import meter_card
 from portal.web.session import now, zone
-from portal.web.staff import history
+from portal.web.timeline import timeline
 from portal.web.usage import read_day, usage_page
 from portal.web.use import today_of
 from portal.web.welcome import welcome_page
@@ -79,6 +80,6 @@ def meter() -> str:
     """The meter held now, and every one before."""
     open_row = meters.find_open_assignment(current_user.user_id)
     card = meter_card(current_user.user, open_row, zone(), now())
-    past = history(meters.list_assignments(user_id=current_user.user_id), zone(), with_names=False)
+    past = timeline(history.of_user(current_user.user_id), zone(), for_staff=False)
     subtitle = _("Your meter, its readings, and every one that was yours before.")
     return render_template("customer/meter.html", meter=card, history=past, subtitle=subtitle)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from flask_babel import gettext
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
 from wtforms import (
+    BooleanField,
+    DateTimeLocalField,
     EmailField,
     Form,
     HiddenField,
@@ -19,6 +26,7 @@ from wtforms import (
 )
 
 from portal.errors import Invalid, PortalError
+from portal.money import read_decimal
 
 MOST = 100_000_000
 
@@ -133,6 +141,53 @@ class AssignForm(FlaskForm):
     email = EmailField(_l("Customer's e-mail"))
     meter_id = StringField(_l("Meter"))
     region = SelectField(_l("Region"), validate_choice=False)
+    since = DateTimeLocalField(_l("Since when"))
+    reason = StringField(_l("Reason"))
+
+
+class SupplyForm(FlaskForm):
+    """What becomes of a customer's supply: the new meter, what the registers show, since when, and why."""
+
+    region = SelectField(_l("New region"), validate_choice=False)
+    meter_id = StringField(_l("New meter"))
+    closing_register = StringField(_l("Closing register"))
+    rolled_over = BooleanField(_l("The register has rolled over since the meter was given"))
+    opening_register = StringField(_l("Opening register of the new meter"))
+    to = SelectField(_l("What becomes of the old meter"), validate_choice=False)
+    at = DateTimeLocalField(_l("Since when"))
+    reason = StringField(_l("Reason"))
+
+    def instant(self, zone: ZoneInfo) -> datetime | None:
+        """The moment that was typed, in the zone of the customer's region; None for now. Raises Invalid."""
+        return typed_instant("at", self.at.raw_data, zone)
+
+    def kwh(self, name: str) -> Decimal | None:
+        """What a register shows; None where nothing was typed. Raises Invalid."""
+        text = (self[name].data or "").strip().replace(",", "")
+        if not text:
+            return None
+        try:
+            return read_decimal(text)
+        except ValueError:
+            raise Invalid.field(name, gettext("Give the kWh that the register shows, such as 12345.6.")) from None
+
+
+def typed_instant(name: str, raw: Sequence[Any] | None, zone: ZoneInfo) -> datetime | None:
+    """A local moment as a browser sends it (2026-11-14T10:30), in UTC; None for none. Raises Invalid on `name`."""
+    text = str(raw[0]).strip() if raw else ""
+    if not text:
+        return None
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=zone).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise Invalid.field(name, gettext("Give the day and time, such as 2026-11-14 10:30.")) from None
+
+
+class MeterForm(FlaskForm):
+    """What becomes of a meter that nobody holds."""
+
+    status = SelectField(_l("What to do"), validate_choice=False)
+    reason = StringField(_l("Reason"))
 
 
 class BulkForm(FlaskForm):

@@ -17,16 +17,17 @@ def offset_of_request() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Pager:
-    """Rows `first` to `last` of `total`; the addresses are None at the ends."""
+    """Rows `first` to `last` of `total`, or of more than that; the addresses are None at the ends."""
 
     first: int
     last: int
     total: int
+    counted: bool
     earlier: str | None
     later: str | None
 
 
-def pager(shown: int, total: int, offset: int, limit: int = PAGE) -> Pager:
+def pager(shown: int, total: int, offset: int, limit: int = PAGE, *, counted: bool = True) -> Pager:
     """The pager of this request's list; other words of the address (a search, a region) are kept."""
 
     def address(start: int) -> str:
@@ -38,6 +39,7 @@ def pager(shown: int, total: int, offset: int, limit: int = PAGE) -> Pager:
         first=offset + 1 if shown else 0,
         last=offset + shown,
         total=total,
+        counted=counted,
         earlier=address(max(0, offset - limit)) if offset else None,
         later=address(offset + limit) if offset + shown < total else None,
     )

@@ -60,6 +60,19 @@ def meter_card(user: User, open_row: Assignment | None, zone: ZoneInfo, now: dat
     return MeterCard(meter_id=number, state=state, tone=tone, pairs=pairs, foot=foot)
 
 
+def last_readings(latest: Latest, now: datetime, zone: ZoneInfo) -> list[tuple[str, str]]:
+    """What a meter told last, and when, for staff; nothing for one that never told anything."""
+    if latest.seen_at is None:
+        return []
+    read_at = _last_instant(latest, now)
+    came = [(_("Came in"), formats.moment(latest.received_at, now, zone))] if latest.received_at else []
+    return [
+        *_values(latest),
+        (_("Read at"), f"{formats.moment(read_at, now, zone)} ({formats.ago(read_at, now)})"),
+        *came,
+    ]
+
+
 def _last_instant(latest: Latest, now: datetime) -> datetime:
     """Until when the meter has told something: the end of its last interval, or its last register reading."""
     ends = [latest.register_at] if latest.register_at else []

@@ -11,6 +11,7 @@ from flask import Flask, g, url_for
 from flask_babel import get_locale
 
 from portal.meters import stats
+from portal.periods import local_date
 from portal.web import formats, words
 from portal.web.charts import share
 from portal.web.session import home_of, zone
@@ -34,9 +35,12 @@ def set_up(app: Flask) -> None:
         day=formats.day,
         short_day=formats.short_day,
         role_word=words.ROLE.__getitem__,
+        plain=lambda value: format(value.normalize(), "f"),
+        local_day=lambda instant: formats.day(local_date(instant, zone())),
     )
     app.jinja_env.globals.update(
         waits=waits,
+        ago=formats.ago,
         share=share,
         shown=SHOWN,
         brand=app.config["PORTAL"].utility_name,

@@ -18,6 +18,28 @@ HOW_ASSIGNED: dict[str, LazyString] = {
     "bulk": _l("by a bulk run"),
     "legacy": _l("by a program"),
     "swap": _l("in exchange for another meter"),
+    "relocation": _l("on moving to another region"),
+    "csv": _l("from a file"),
+}
+
+EVENT: dict[str, LazyString] = {
+    "assigned": _l("%(meter)s assigned"),
+    "taken_back": _l("%(meter)s taken back"),
+    "swapped_in": _l("%(meter)s swapped in"),
+    "swapped_out": _l("%(meter)s swapped out"),
+    "start_moved": _l("Start of %(meter)s moved back"),
+    "in_stock": _l("Back in stock"),
+    "quarantine": _l("Put in quarantine"),
+    "faulty": _l("Marked faulty"),
+    "retired": _l("Retired"),
+}
+
+# What staff do with a meter that nobody holds: the act by the state that it leads to, and what it means.
+METER_MOVE: dict[str, tuple[LazyString, LazyString]] = {
+    "in_stock": (_l("Put in stock"), _l("It can be given to a customer at once.")),
+    "quarantine": (_l("Put in quarantine"), _l("Nobody gets it until it is released.")),
+    "faulty": (_l("Mark faulty"), _l("Nobody gets it until it is repaired and put in stock.")),
+    "retired": (_l("Retire"), _l("For good: a retired meter never comes back.")),
 }
 
 METER_STATUS: dict[str, tuple[LazyString, str]] = {

@@ -16,12 +16,15 @@ from portal.web import account as account_module
 from portal.web import admin as admin_module
 from portal.web import bulk as bulk_module
 from portal.web import customer as customer_module
+from portal.web import meters as meters_module
 from portal.web import operator as operator_module
 from portal.web import people as people_module
 from portal.web import public as public_module
 from portal.web import quarantine as quarantine_module
 from portal.web import recovery as recovery_module
+from portal.web import statistics as statistics_module
 from portal.web import stock_file as stock_file_module
+from portal.web import supply as supply_module
 from portal.web import unheard as unheard_module
 from tests.factories import NOW, PASSWORD, make_holder, make_user
 from tests.web.pages import Page
@@ -83,12 +86,15 @@ def _noon(monkeypatch: pytest.MonkeyPatch) -> None:
         admin_module,
         bulk_module,
         customer_module,
+        meters_module,
         operator_module,
         people_module,
         public_module,
         quarantine_module,
         recovery_module,
+        statistics_module,
         stock_file_module,
+        supply_module,
         unheard_module,
     ):
         monkeypatch.setattr(module, "now", lambda: NOW)
