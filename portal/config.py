@@ -43,6 +43,8 @@ class Config:
     bill_hold_percent: int = 20
     bill_approval_by_other: bool = False
     reading_max_ahead_seconds: int = 300
+    reading_max_kw_single: int = 50
+    reading_max_kw_three: int = 500
     access_token_seconds: int = 3600
     trusted_proxies: int = 0
 
@@ -84,6 +86,8 @@ class Config:
             bill_approval_by_other=_switch(env, "BILL_APPROVAL_BY_OTHER", default=False),
             bill_due_days=_whole(env, "BILL_DUE_DAYS", 21, 1, 365),
             reading_max_ahead_seconds=_whole(env, "READING_MAX_AHEAD_SECONDS", 300, 0, 86_400),
+            reading_max_kw_single=_whole(env, "READING_MAX_KW_SINGLE", 50, 1, 1_000),
+            reading_max_kw_three=_whole(env, "READING_MAX_KW_THREE", 500, 1, 1_000),
             access_token_seconds=_whole(env, "ACCESS_TOKEN_SECONDS", 3600, 60, 86_400),
             trusted_proxies=_whole(env, "TRUSTED_PROXIES", 0, 0, 10),
         )

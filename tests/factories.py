@@ -23,7 +23,7 @@ _numbers = itertools.count(1)
 
 
 def make_config(database_url: str, **changes: Any) -> Config:
-    """Settings of a development portal with a small range of meters and no rate limits."""
+    """Settings of a development portal with a small range of meters and no limits of rate or power."""
     config = Config(
         env="development",
         secret_key="a secret that is only good for tests, nothing else",
@@ -31,6 +31,9 @@ def make_config(database_url: str, **changes: Any) -> Config:
         embedded=False,
         data_dir=Path("/nonexistent"),
         ratelimit_enabled=False,
+        # So that a test may say a week's energy in one row; tests/readings/feed.py has the limits of the product.
+        reading_max_kw_single=1_000,
+        reading_max_kw_three=1_000,
     )
     return replace(config, **changes)
 

@@ -11,6 +11,7 @@ def register_api(app: Flask) -> None:
     from portal.api import document, errors
     from portal.api.auth import api as auth
     from portal.api.billing import api as billing
+    from portal.api.held import api as held
     from portal.api.ingest import api as ingest
     from portal.api.jobs import api as jobs
     from portal.api.meters import api as meters
@@ -20,7 +21,7 @@ def register_api(app: Flask) -> None:
     from portal.api.usage import api as usage
     from portal.api.users import api as users
 
-    blueprints = (auth, users, meters, supply, ingest, telemetry, usage, billing, proof, jobs)
+    blueprints = (auth, users, meters, supply, ingest, held, telemetry, usage, billing, proof, jobs)
     errors.set_up(app)
     for blueprint in blueprints:
         app.register_blueprint(blueprint)

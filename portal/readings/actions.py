@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import msgspec
 from sqlalchemy import text
 
 from portal.config import Config
@@ -49,6 +50,7 @@ class StoreResult:
 _WATCHED = text("""
     SELECT meter_key, status, commissioned_at FROM meters
     WHERE meter_key = ANY (:keys) AND (status = 'retired' OR commissioned_at IS NOT NULL)""")
+_PHASES = text("SELECT meter_key, phase FROM meters WHERE meter_key = ANY (:keys)")
 _HOLD = text("""
     INSERT INTO quarantine (fingerprint, code, message, meter_id, read_at, payload, source, received_at)
     SELECT fingerprint, code, message, meter_id, read_at, payload, :source, :now
@@ -71,9 +73,7 @@ def store(
     `source` (at most 40 characters) says who sent it, `default_interval` (seconds) is that of rows that name none.
     Suspicious rows go to quarantine and stand in `rejected` all the same. Call it once a transaction: see `staging`.
     """
-    limits = rules.Limits(
-        config.meter_first, config.meter_last, now + timedelta(seconds=config.reading_max_ahead_seconds)
-    )
+    limits = limits_of(config, now)
     told: list[Told] = []
     refused: dict[int, Refused | Unreadable] = {}
     for place, row in enumerate(rows):
@@ -83,12 +83,20 @@ def store(
         else:
             refused[place] = checked
     told = _without_watched(told, refused)
-    _hold(rows, refused, source, now)
-    accepted = _settle(told, source, now) if told else set()
+    told = _without_excess(told, refused, config)
+    _hold(rows, refused, source, now, default_interval)
+    accepted = settle(told, source, now) if told else set()
     return StoreResult(
         accepted=len(accepted),
         duplicates=len(rows) - len(refused) - len(accepted),
         rejected=[Rejected(place, why.code, why.message) for place, why in sorted(refused.items())],
+    )
+
+
+def limits_of(config: Config, now: datetime) -> rules.Limits:
+    """What this portal takes at this instant."""
+    return rules.Limits(
+        config.meter_first, config.meter_last, now + timedelta(seconds=config.reading_max_ahead_seconds)
     )
 
 
@@ -107,14 +115,39 @@ def _without_watched(told: list[Told], refused: dict[int, Refused | Unreadable])
     return [each for each in told if each.row not in refused]
 
 
+def _without_excess(told: list[Told], refused: dict[int, Refused | Unreadable], config: Config) -> list[Told]:
+    """The values less those beyond what their meters' phases can carry; these are added to `refused`.
+
+    Only what one phase cannot carry makes the database look for meters that have three.
+    """
+    single, three = config.reading_max_kw_single, config.reading_max_kw_three
+    high = [each for each in told if rules.exceeds(each, min(single, three))]
+    if not high:
+        return told
+    found = session.execute(_PHASES, {"keys": sorted({each.meter_key for each in high})})
+    phases: dict[int, int] = {row.meter_key: row.phase for row in found}
+    for each in high:
+        most = three if phases.get(each.meter_key) == 3 else single
+        if rules.exceeds(each, most):
+            refused[each.row] = rules.beyond(each, most)
+    return [each for each in told if each.row not in refused]
+
+
 def _hold(
-    rows: Sequence[Row | Unreadable], refused: dict[int, Refused | Unreadable], source: str, now: datetime
+    rows: Sequence[Row | Unreadable],
+    refused: dict[int, Refused | Unreadable],
+    source: str,
+    now: datetime,
+    default_interval: int,
 ) -> None:
     held: dict[bytes, tuple[str, str, str, datetime, str]] = {}
     for place, why in refused.items():
         row = rows[place]
         if isinstance(why, Refused) and why.held and isinstance(row, Row):
-            payload = incoming.encode(row)
+            # With its interval: what the call's setting was is not known any more when staff look at it.
+            payload = incoming.encode(
+                msgspec.structs.replace(row, interval_seconds=row.interval_seconds or default_interval)
+            )
             fingerprint = hashlib.sha256(f"{why.code} {payload}".encode()).digest()
             held[fingerprint] = (why.code, why.message, row.meter_id, row.timestamp, payload)
     if held:
@@ -136,8 +169,8 @@ def _hold(
         )
 
 
-def _settle(told: list[Told], source: str, now: datetime) -> set[int]:
-    """Store the values; gives the rows of the batch that told something new."""
+def settle(told: list[Told], source: str, now: datetime) -> set[int]:
+    """Store values that were checked; gives the rows of the batch that told something new. Once a transaction."""
     by_key: dict[Key, list[Told]] = {}
     for each in told:
         by_key.setdefault(each.key, []).append(each)

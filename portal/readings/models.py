@@ -22,6 +22,7 @@ from sqlalchemy import (
     String,
     Text,
 )
+from sqlalchemy import text as sql_text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -105,14 +106,24 @@ class ReadingVersion(Base):
 
 
 class Quarantined(Base):
-    """A row that staff must look at: readable, but of a meter or time that cannot be right.
+    """A row that staff must look at: readable, but of a meter, time or size that cannot be right.
 
+    `state`: held until staff release it (then it is a reading too) or discard it; who, when and why.
     `payload` is the row as it came, as JSON text. `fingerprint` is the SHA-256 of code and payload: the same row again
     is held once.
     """
 
     __tablename__ = "quarantine"
-    __table_args__ = (Index(None, "received_at"),)
+    __table_args__ = (
+        CheckConstraint("state IN ('held', 'released', 'discarded')", name="state"),
+        CheckConstraint(
+            "(state = 'held') = (decided_at IS NULL) AND (state = 'held') = (decided_by IS NULL) "
+            "AND (state = 'held') = (reason IS NULL)",
+            name="decided",
+        ),
+        Index(None, "received_at"),
+        Index("ix_quarantine_held", "received_at", "quarantine_id", postgresql_where=sql_text("state = 'held'")),
+    )
 
     quarantine_id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     fingerprint: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
@@ -123,6 +134,10 @@ class Quarantined(Base):
     payload: Mapped[str] = mapped_column(Text)
     source: Mapped[str] = mapped_column(String(40))
     received_at: Mapped[UtcTime]
+    state: Mapped[str] = mapped_column(String(10), server_default="held")
+    decided_at: Mapped[UtcTime | None]
+    decided_by: Mapped[str | None] = mapped_column(String(200))
+    reason: Mapped[str | None] = mapped_column(String(300))
 
 
 class RegisterMeter(Base):

@@ -234,6 +234,20 @@ def check_meter(told: Told, status: str, commissioned_at: datetime | None) -> Re
     return None
 
 
+def exceeds(told: Told, most_kw: int) -> bool:
+    """True if the mean power of the interval is more than `most_kw`."""
+    return told.interval_seconds > 0 and told.value * 3600 > most_kw * told.interval_seconds
+
+
+def beyond(told: Told, most_kw: int) -> Refused:
+    """Why such a value is held back."""
+    return Refused(
+        "QUARANTINED_BEYOND_LIMIT",
+        f"That is more than {meter_id(told.meter_key)} can carry by its phases ({most_kw} kW). The row is held for "
+        "staff.",
+    )
+
+
 def half_hours_of(told: Told) -> tuple[datetime, ...]:
     """The half hours (UTC) in which the interval of a value begins and ends; what it may change in usage."""
     first = half_hour(told.read_at)

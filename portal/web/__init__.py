@@ -17,6 +17,7 @@ def register_web(app: Flask) -> None:
         bulk,  # noqa: F401
         errors,
         headers,
+        held,  # noqa: F401
         meters,  # noqa: F401
         quarantine,  # noqa: F401
         session,

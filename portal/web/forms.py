@@ -127,6 +127,12 @@ class SuspendForm(FlaskForm):
     reason = StringField(_l("Reason"))
 
 
+class HeldForm(FlaskForm):
+    """Why a held reading is taken in or discarded."""
+
+    reason = StringField(_l("Reason"))
+
+
 class AuditForm(Form):
     """Which acts. It changes nothing, so it carries no token and works as a link."""
 

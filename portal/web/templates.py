@@ -12,6 +12,7 @@ from flask_babel import get_locale
 
 from portal.meters import stats
 from portal.periods import local_date
+from portal.readings import quarantine
 from portal.web import formats, words
 from portal.web.charts import share
 from portal.web.session import home_of, zone
@@ -67,8 +68,16 @@ def _of_this_request() -> dict[str, Any]:
     return {
         "zone_words": formats.zone_words(zone()),
         "waiting_count": _waiting_count,
+        "held_count": _held_count,
         "request_id": g.get("request_id", ""),
     }
+
+
+def _held_count() -> int:
+    """How many readings are held: the side bar of staff, which shows it twice."""
+    if "held_count" not in g:
+        g.held_count = quarantine.count_held()
+    return int(g.held_count)
 
 
 def _waiting_count() -> int:

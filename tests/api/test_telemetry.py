@@ -17,6 +17,7 @@ from portal.audit import SYSTEM
 from portal.meters import actions as meters
 from tests.api.conftest import Api
 from tests.factories import make_holder, make_pool, make_user
+from tests.readings.feed import limit_power
 
 RECENT = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=6)
 
@@ -253,3 +254,30 @@ def test_histories_at_the_ends_of_the_calendar(as_operator):
     assert data["points"] == []
     data = as_operator.get(f"{path}?start=1900-01-01T00:00:00Z&end=1950-01-01T00:00:00Z")["data"]
     assert data["points"] == []
+
+
+def test_staff_release_and_discard_held_readings(app, monkeypatch, as_key, as_operator):
+    limit_power(app, monkeypatch)
+    send(as_key, json.dumps([reading(energyKwh=20), reading(energyKwh=21), reading(meterId="MTR-99999999")]), 202)
+    page = as_operator.get("/telemetry/quarantine?limit=2")["data"]
+    assert page["pagination"] == {"total": 3, "limit": 2, "offset": 0, "has_more": True}
+    [held] = [each for each in page["held_readings"] if each["code"] == "QUARANTINED_BEYOND_LIMIT"][-1:]
+    assert (held["state"], held["reading"]["meterId"], held["reason"]) == ("held", "MTR-00000013", None)
+    path = f"/telemetry/quarantine/{held['id']}"
+    done = as_operator.post(f"{path}/release", {"reason": "A welding shop"})["data"]["held_reading"]
+    assert (done["state"], done["reason"]) == ("released", "A welding shop")
+    assert done["decided_by"].endswith("@example.com")
+    for act, code in (("release", "ALREADY_RELEASED"), ("discard", "ALREADY_RELEASED")):
+        assert as_operator.post(f"{path}/{act}", {"reason": "Once more"}, 409)["code"] == code
+    latest = as_operator.get("/telemetry/meters/MTR-00000013")["data"]
+    assert latest["energy_kwh"] == held["reading"]["energyKwh"] + ".000"
+    rest = as_operator.get("/telemetry/quarantine")["data"]["held_readings"]
+    outside = next(each["id"] for each in rest if each["meter_id"] == "MTR-99999999")
+    assert (
+        as_operator.post(f"/telemetry/quarantine/{outside}/release", {"reason": "why not"}, 409)["code"] == "STILL_HELD"
+    )
+    assert as_operator.post(f"/telemetry/quarantine/{outside}/discard", {"reason": "why not"})["data"]
+    assert as_operator.post(f"/telemetry/quarantine/{outside}/discard", {"reason": "x"}, 422)["details"]
+    for unknown in ("99", "0", "-1", "x", "9" * 30):
+        refused = as_operator.post(f"/telemetry/quarantine/{unknown}/discard", {"reason": "why not"}, 404)
+        assert refused["code"] == "HELD_READING_NOT_FOUND"

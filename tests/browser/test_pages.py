@@ -46,7 +46,15 @@ ADMIN = (
     "/admin/users/{customer}/suspend",
     "/admin/users/{customer}/close",
 )
-OPERATOR = ("/admin", "/admin/waiting", "/admin/users/{waiting}", "/admin/bulk")
+OPERATOR = (
+    "/admin",
+    "/admin/waiting",
+    "/admin/users/{waiting}",
+    "/admin/bulk",
+    "/admin/held-readings",
+    "/admin/held-readings?state=discarded",
+    "/admin/held-readings/1",
+)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from portal.accounts.models import User
 from portal.audit import SYSTEM
@@ -12,6 +13,8 @@ from portal.billing import queries
 from portal.config import Config
 from portal.meters import actions as meters
 from portal.periods import local_date, local_month, previous_month
+from portal.readings import actions as readings
+from portal.readings.incoming import Row
 from tests.billing.bills import INDIA, give_readings
 from tests.factories import make_holder, make_user
 
@@ -58,6 +61,9 @@ class World:
 
 def make_world(config: Config) -> World:
     """All of it, flushed."""
+    # One reading is held: a day after tomorrow.
+    ahead = Row(meter_id="MTR-00000077", timestamp=now() + timedelta(days=2), energy_kwh=Decimal("0.2"))
+    readings.store([ahead], source="key:1", now=now(), config=config)
     asha = make_holder(name="Asha Kulkarni", email="asha@example.com", since=now() - timedelta(minutes=1))
     give_history(asha, config)
     people = (("Rohan Deshmukh", "rohan", "Pune-East"), ("Fatima Shaikh", "fatima", "Mumbai-North"))

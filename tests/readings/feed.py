@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
+from flask import Flask
 from sqlalchemy import text
 
 from portal.config import Config
@@ -26,6 +29,12 @@ def row(**changes: Any) -> Row:
     if not {"energy_kwh", "register_kwh", "power_kw"} & changes.keys():
         values["energy_kwh"] = Decimal("0.25")
     return Row(**(values | changes))
+
+
+def limit_power(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the limits of power hold that the product has by default."""
+    strict = replace(app.config["PORTAL"], reading_max_kw_single=50, reading_max_kw_three=500)
+    monkeypatch.setitem(app.config, "PORTAL", strict)
 
 
 def series(start: datetime, count: int, step: timedelta = QUARTER, **changes: Any) -> list[Row]:

@@ -16,6 +16,7 @@ from portal.web import account as account_module
 from portal.web import admin as admin_module
 from portal.web import bulk as bulk_module
 from portal.web import customer as customer_module
+from portal.web import held as held_module
 from portal.web import meters as meters_module
 from portal.web import operator as operator_module
 from portal.web import people as people_module
@@ -86,6 +87,7 @@ def _noon(monkeypatch: pytest.MonkeyPatch) -> None:
         admin_module,
         bulk_module,
         customer_module,
+        held_module,
         meters_module,
         operator_module,
         people_module,
