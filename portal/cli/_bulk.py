@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import click
@@ -17,13 +18,14 @@ from portal.accounts import queries as accounts
 from portal.audit import CLI
 from portal.cli._common import now, pool
 from portal.db import session
-from portal.errors import Conflict
-from portal.jobs import Job, bulk_assign, parts
+from portal.errors import Conflict, PortalError
+from portal.jobs import Job, bulk_assign, bulk_csv, parts
 from portal.meters import rehearsal, stats
 
 ROWS = 1_000
 """So many rows are written one by one; of a longer run, how far it is."""
 INTERRUPTED = 130
+WRONG_SHOWN = 20
 
 
 def assign_all(region: str | None, *, dry_run: bool) -> None:
@@ -43,6 +45,38 @@ def assign_all(region: str | None, *, dry_run: bool) -> None:
     _finish(run_here(job.job_id, found))
 
 
+def assign_csv(path: Path, *, dry_run: bool) -> None:
+    """`flask meters assign-csv`: looks at every row, and does them only when none is wrong."""
+    looked = bulk_csv.look(path.read_bytes(), path.name, actor=CLI, now=now())
+    result = looked.result or {}
+    session.commit()
+    wrong, right, already = result["summary"]["failed"], result["summary"]["success"], result["already"]
+    for row in result["failed_assignments"][:WRONG_SHOWN]:
+        print(f"line {row['line']}: {row['error']}")
+    if wrong:
+        target = path.with_name(f"{path.stem}.errors.csv")
+        with target.open("w", newline="", encoding="utf-8-sig") as out:
+            out.writelines(bulk_csv.corrected_lines(looked))
+        raise PortalError(
+            f"{wrong} of {wrong + right} rows cannot be done, and nothing was. {target} has the reason beside each: "
+            "correct it and run this again."
+        )
+    print(f"{right} rows: {right - already} to assign, {already} done already.")
+    if dry_run or right == already:
+        return
+    run = bulk_csv.launch(looked.job_id, actor=CLI, now=now(), here=False)
+    done = run_here(run.job_id, right - already, rows=False)
+    summary = (done.result or {})["summary"]
+    for row in (done.result or {})["failed_assignments"]:
+        print(f"line {row['line']}: {row['error']}")
+    print(f"Total: {summary['success'] - done.result['already']} assigned, {summary['failed']} not.")  # type: ignore[index]
+    if done.status == "cancelled":
+        print("Stopped. What was done stays; run it again for the others.")
+        click.get_current_context().exit(INTERRUPTED)
+    if summary["failed"]:
+        click.get_current_context().exit(1)
+
+
 def _rehearse(region: str | None, found: int) -> None:
     said, success, failed = Progress(found), 0, 0
     for chunk in rehearsal.rehearse(pool(), region, now=now()):
@@ -52,7 +86,7 @@ def _rehearse(region: str | None, found: int) -> None:
     print(f"Total: {success} would be assigned, {failed} would be left without, {success + failed} in all.")
 
 
-def run_here(job_id: uuid.UUID, total: int) -> Job:
+def run_here(job_id: uuid.UUID, total: int, *, rows: bool = True) -> Job:
     """Do a job in this process and say how far it is. Ctrl-C ends it after the chunk that it is at."""
     said, told = Progress(total), 0
     with _interruptible() as interrupted:
@@ -63,7 +97,7 @@ def run_here(job_id: uuid.UUID, total: int) -> Job:
             new = [row for number in range(told, tally.parts) for row in parts.rows_of_part(job_id, number)]
             told = tally.parts
             session.rollback()
-            said.tell(job.done, new if said.rows else [])
+            said.tell(job.done, new if said.rows and rows else [])
             if interrupted and not job.stop_asked_at:
                 said.end()
                 print("Stopping after this chunk …", flush=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from portal.audit import CLI
@@ -20,6 +22,13 @@ _supply.add_to(group)
 @click.option("--dry-run", is_flag=True, help="Show what would happen, and change nothing.")
 def assign_all(region: str | None, dry_run: bool) -> None:
     _bulk.assign_all(region, dry_run=dry_run)
+
+
+@group.command("assign-csv", help="Give meters by a CSV file: user (e-mail or id), perhaps meter, region, date.")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Look at every row, and change nothing.")
+def assign_csv(file: Path, dry_run: bool) -> None:
+    _bulk.assign_csv(file, dry_run=dry_run)
 
 
 @group.command("stats", help="Assignment in numbers.")

@@ -348,6 +348,6 @@ def queue_of(app: Flask) -> procrastinate.App:
 
 def set_up(app: Flask) -> None:
     """Keep the queue with the app, and know every kind of job; nothing is opened."""
-    for kind in ("bulk_assign", "bulk_undo", "billing_run", "billing_steps"):
+    for kind in ("bulk_assign", "bulk_csv", "bulk_undo", "billing_run", "billing_steps"):
         importlib.import_module(f"{__name__}.{kind}")
     app.extensions["portal_queue"] = queue_of(app)

@@ -41,9 +41,10 @@ def check_undoable(run: Job) -> int:
     if earlier is not None and (not earlier.has_ended or earlier.done):
         raise Conflict("The run is undone already, or that is under way.", "JOB_UNDONE")
     tally = parts.Tally.of(run)
-    if not tally.success:
+    given = tally.success - tally.turn  # of a file, `turn` counts who held their meter before
+    if not given:
         raise Conflict("The run gave nobody a meter; there is nothing to undo.", "JOB_NOT_UNDOABLE")
-    return tally.success
+    return given
 
 
 def start(run_id: uuid.UUID, *, actor: Actor, now: datetime) -> Job:
@@ -200,7 +201,9 @@ def _act_of(run: Job) -> int:
 
 def _given_rows(run: Job, numbers: range) -> list[Row]:
     """Those whom the run served in these chunks, in COLUMNS."""
-    return [row for number in numbers for row in parts.rows_of_part(run.job_id, number) if not row[-1]]
+    # The first columns are those of every kind; a row of a file that gave nothing names no stock.
+    found = [row for number in numbers for row in parts.rows_of_part(run.job_id, number)]
+    return [[*row[:5], ""] for row in found if row[4] and not row[-1]]
 
 
 def _user(row: Row) -> uuid.UUID:

@@ -7,15 +7,16 @@ from datetime import datetime
 
 from portal import jobs
 from portal.db import session
-from portal.jobs import Job, bulk_assign, bulk_undo
+from portal.jobs import Job, bulk_assign, bulk_csv, bulk_undo
 
-KINDS = (bulk_assign.KIND, bulk_undo.KIND)
+KINDS = (bulk_assign.KIND, bulk_csv.KIND, bulk_undo.KIND)
 
 
 def columns_of(job: Job) -> tuple[str, ...]:
     """The columns of the job's rows."""
     return {
         bulk_assign.KIND: bulk_assign.COLUMNS,
+        bulk_csv.KIND: bulk_csv.COLUMNS,
         bulk_undo.KIND: bulk_undo.COLUMNS,
     }[job.kind]
 

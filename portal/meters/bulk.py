@@ -137,7 +137,7 @@ def _serve(
 def _claim_for(users: Sequence[Waiting], pool: Pool, own: set[uuid.UUID]) -> dict[uuid.UUID, int]:
     """A meter, claimed and marked as assigned, for as many of the users as there are meters."""
     stock: dict[str, Iterator[int]] = {
-        region: iter(_claim(pool, region, count))
+        region: iter(claim(pool, region, count))
         for region, count in sorted(Counter(user.region for user in users if user.region is not None).items())
     }
     meters: dict[uuid.UUID, int] = {}
@@ -149,7 +149,7 @@ def _claim_for(users: Sequence[Waiting], pool: Pool, own: set[uuid.UUID]) -> dic
         else:
             meters[user.user_id] = key
     own.update(meters)
-    meters |= {user.user_id: key for user, key in zip(rest, _claim(pool, None, len(rest)), strict=False)}
+    meters |= {user.user_id: key for user, key in zip(rest, claim(pool, None, len(rest)), strict=False)}
     region_of = {user.user_id: user.region for user in users}
     marked = mark_assigned(list(meters.values()), [region_of[user_id] for user_id in meters])
     lost = [user for user in users if user.user_id in meters and meters[user.user_id] not in marked]
@@ -168,7 +168,7 @@ _UNUSABLE = text("""
         AND (status <> 'in_stock' OR (region IS NOT NULL AND region IS DISTINCT FROM :region))""")
 
 
-def _claim(pool: Pool, region: str | None, count: int) -> list[int]:
+def claim(pool: Pool, region: str | None, count: int) -> list[int]:
     """Up to `count` meters that can be given, of a region's own stock or of the unallocated ones (None)."""
     keys: list[int] = []
     while len(keys) < count:

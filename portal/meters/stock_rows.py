@@ -73,7 +73,7 @@ def read(content: bytes, first: int, last: int, regions: Collection[str], today:
 
     Raises Invalid on the field `file` for what is no such file at all.
     """
-    rows = _cells_of(content)
+    rows = cells_of(content)
     number, heading = next(rows, (1, ()))
     names = _names_of(heading)
     checked, lines = Checked(names), dict[int, int]()
@@ -101,7 +101,7 @@ def _refused(message: str) -> Invalid:
     return Invalid.field("file", message)
 
 
-def _cells_of(content: bytes) -> Iterator[tuple[int, tuple[str, ...]]]:
+def cells_of(content: bytes) -> Iterator[tuple[int, tuple[str, ...]]]:
     """The rows that are not empty, with their line; comma, semicolon or tab, whichever the heading has most of."""
     try:
         text = content.decode("utf-8-sig")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import text
 
+from portal.cli import _bulk
 from portal.db import session
-from portal.meters import actions, queries, stats
+from portal.jobs import bulk_assign
+from portal.meters import actions, bulk, queries, stats
 from tests.factories import make_holder, make_pool, make_user
 
 
@@ -135,3 +139,65 @@ def test_stocking(flask):
     code, output = flask("meters", "provision")
     assert code == 2
     assert "--count" in output
+
+
+def test_a_file_of_assignments_is_looked_at_whole_before_it_is_done(flask, act, tmp_path):
+    with act():
+        make_user(email="asha@example.com", region="Pune-West")
+        make_user(email="ravi@example.com", region="Pune-West")
+    file = tmp_path / "list.csv"
+    file.write_text("user;meter\nasha@example.com;MTR-00000040\nnobody@example.com;\n")
+    code, output = flask("meters", "assign-csv", str(file))
+    assert code == 1
+    assert "line 3: user: there is no such customer." in output
+    assert "1 of 2 rows cannot be done, and nothing was" in output
+    with act():
+        assert stats.count_waiting() == 2
+    corrected = tmp_path / "list.errors.csv"
+    text = corrected.read_text(encoding="utf-8-sig")
+    assert text.splitlines()[2] == "nobody@example.com,,user: there is no such customer."
+    corrected.write_text(text.replace("nobody@example.com", "ravi@example.com"), encoding="utf-8-sig")
+    assert "2 rows: 2 to assign, 0 done already." in flask("meters", "assign-csv", str(corrected), "--dry-run")[1]
+    with act():
+        assert stats.count_waiting() == 2
+    code, output = flask("meters", "assign-csv", str(corrected))
+    assert (code, output.splitlines()[-1]) == (0, "Total: 2 assigned, 0 not.")
+    code, output = flask("meters", "assign-csv", str(corrected))
+    assert (code, output.splitlines()[-1]) == (0, "2 rows: 0 to assign, 2 done already.")
+    with act():
+        assert stats.count_waiting() == 0
+
+
+def test_ctrl_c_ends_a_run_after_its_chunk_and_says_what_was_done(flask, act, monkeypatch):
+    with act():
+        for _ in range(6):
+            make_user()
+    monkeypatch.setattr(bulk_assign, "MOST", 2)
+    monkeypatch.setattr(bulk_assign, "LEAST", 2)
+    monkeypatch.setattr(bulk, "CHUNK", 2)
+    real = bulk.assign_chunk
+
+    def interrupted(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGINT)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(bulk, "assign_chunk", interrupted)
+    code, output = flask("meters", "assign-all")
+    assert code == 130
+    assert "Total: 2 assigned, 0 left without, 2 in all." in output
+    assert "Stopped. What was done stays" in output
+    with act():
+        assert stats.count_waiting() == 4
+
+
+def test_a_long_run_on_a_terminal_is_one_line_that_moves(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    progress = _bulk.Progress(5000)
+    progress._began -= 10
+    progress.tell(1000, [])
+    progress._said = 0
+    progress.tell(5000, [])
+    progress.end()
+    said = capsys.readouterr().out
+    assert "\r1,000 of 5,000 (20 %), about 40 s left" in said
+    assert said.endswith("5,000 of 5,000 (100 %)\x1b[K\n")
