@@ -16,6 +16,7 @@ from wtforms import (
     BooleanField,
     DateTimeLocalField,
     EmailField,
+    FileField,
     Form,
     HiddenField,
     PasswordField,
@@ -211,6 +212,12 @@ class BulkForm(FlaskForm):
         if not text.isascii() or not text.isdigit() or not 0 < int(text) <= MOST:
             raise Invalid.field("limit", gettext("Give a whole number above 0, or leave it empty for all."))
         return int(text)
+
+
+class BulkFileForm(FlaskForm):
+    """Assignments from a CSV file."""
+
+    file = FileField(_l("CSV file"))
 
 
 class ConfirmForm(FlaskForm):

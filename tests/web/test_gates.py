@@ -93,7 +93,15 @@ ROUTES = {
     "POST /admin/meters/<meter_id>/status": ADMIN,
     "GET /admin/bulk": ADMIN,
     "POST /admin/bulk": ADMIN,
+    "GET /admin/bulk/file": ADMIN,
+    "POST /admin/bulk/file": ADMIN,
+    "GET /admin/jobs": ADMIN,
     "GET /admin/jobs/<uuid:job_id>": ADMIN,
+    "POST /admin/jobs/<uuid:job_id>/run": ADMIN,
+    "POST /admin/jobs/<uuid:job_id>/cancel": ADMIN,
+    "GET /admin/jobs/<uuid:job_id>/undo": ADMIN,
+    "POST /admin/jobs/<uuid:job_id>/undo": ADMIN,
+    "GET /admin/jobs/<uuid:job_id>/corrected.csv": ADMIN,
     "GET /admin/jobs/<uuid:job_id>/rows.csv": ADMIN,
 }
 NOT_PAGES = ("/api", "/static", "/healthz", "/readyz", "/openapi.json")
