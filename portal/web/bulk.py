@@ -14,13 +14,13 @@ from portal.db import session
 from portal.errors import NotFound, PortalError
 from portal.gates import ADMIN, gate
 from portal.jobs import bulk_assign, bulk_csv, bulk_undo, parts, runs
-from portal.meters import queries
+from portal.meters import queries, stats
 from portal.web import bulk_words, staff
 from portal.web.admin import admin
 from portal.web.forms import BulkFileForm, BulkForm, ConfirmForm, put_errors
 from portal.web.fragments import page_or_fragment
 from portal.web.lists import PAGE, offset_of_request, pager
-from portal.web.session import actor, now, zone
+from portal.web.session import actor, now, pool, zone
 
 ROWS = 50
 DEPENDENTS = 200
@@ -61,9 +61,12 @@ def _bulk_form() -> BulkForm:
 def _bulk_page(form: BulkForm, refusal: str | None = None, status: int = 200) -> Response:
     waiting = queries.count_waiting_by_region()
     total = sum(count for _region, count in waiting)
-    return make_response(
-        render_template("admin/bulk.html", form=form, waiting=waiting, total=total, refusal=refusal), status
-    )
+    own = {each.region: each.free for each in stats.by_region() if each.region is not None}
+    page = render_template(
+        "admin/bulk.html", form=form, waiting=waiting, total=total, refusal=refusal,
+        own=own, unallocated=max(0, stats.stats(pool()).free_meters - sum(own.values())),
+    )  # fmt: skip
+    return make_response(page, status)
 
 
 @admin.get("/bulk/file")

@@ -125,4 +125,6 @@ def _time_left(job: Job, now: datetime) -> str:
     seconds = int(gone / job.done * (job.total - job.done))
     if seconds < 1 or gone < 1:
         return ""
-    return _("about %(time)s left", time=formats.minutes(seconds if seconds < 60 else seconds // 60 * 60))
+    if seconds < 90:
+        return ngettext("about %(num)s second left", "about %(num)s seconds left", seconds)
+    return ngettext("about %(num)s minute left", "about %(num)s minutes left", round(seconds / 60))
