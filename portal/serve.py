@@ -158,7 +158,8 @@ def make_data_folder(config: Config) -> None:
         if not target.read_text().strip():
             raise RefusedError(f"{target} is empty: delete it, or set SECRET_KEY")
     except OSError as error:
-        raise RefusedError(f"cannot write in PORTAL_DATA, {config.data_dir}: {error.strerror}") from error
+        hint = ". Make room on that disk, then start again" if error.errno == errno.ENOSPC else ""
+        raise RefusedError(f"cannot write in PORTAL_DATA, {config.data_dir}: {error.strerror}{hint}") from error
 
 
 def check_database(config: Config) -> None:
@@ -224,15 +225,17 @@ def address(config: Config) -> str:
 
 def watch(supervisor: Supervisor, cluster: embedded.Cluster | None) -> int:
     """Keeps everything running, the database too; returns 1 when the web server ends. Raises Stopped."""
-    next_check = 0.0
+    next_check, told = 0.0, ""
     while supervisor.watch():
         supervisor.pause(0.2)
         if cluster and time.monotonic() > next_check:
             try:
                 if not cluster.is_up() and cluster.start():
                     tell("the database had ended; it runs again")
+                told = ""
             except embedded.EmbeddedError as error:
-                tell(str(error))
+                if str(error) != told:  # a full disk stays full for a while: once is enough
+                    tell(told := str(error))
             next_check = time.monotonic() + DATABASE_CHECK
     return 1
 

@@ -478,3 +478,99 @@ def fork_as(user: pwd.struct_passwd, work: Callable[[], None]) -> int:
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
+
+
+# --- a full disk ---
+
+
+SMALL = {"shared_buffers": "32MB", "min_wal_size": "32MB", "max_wal_size": "64MB"}
+
+
+class Disk:
+    """A small disk of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def resize(self, size: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(self.folder)], check=True)
+
+    def fill(self) -> None:
+        """To the last byte: what is left is less than a block."""
+        with (self.folder / "filler").open("ab") as filler, contextlib.suppress(OSError):
+            while True:
+                filler.write(bytes(1 << 20))
+                filler.flush()
+        with (self.folder / "filler").open("ab", buffering=0) as filler, contextlib.suppress(OSError):
+            while True:
+                filler.write(bytes(4096))
+
+    def clear(self) -> None:
+        (self.folder / "filler").unlink()
+
+
+@pytest.fixture
+def disk() -> Iterator[Disk]:
+    if not ROOT or not shutil.which("mount"):
+        pytest.skip("only root can mount a small disk")
+    folder = Path(tempfile.mkdtemp(prefix="disk-", dir="/var/tmp"))
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m,mode=755", "tmpfs", str(folder)])
+    if made.returncode:
+        folder.rmdir()
+        pytest.skip("this machine lets nobody mount a disk")
+    yield Disk(folder)
+    locate(folder / "instance").stop()
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+    folder.rmdir()
+
+
+def test_a_database_is_not_half_made_on_a_full_disk_and_made_when_there_is_room(disk: Disk) -> None:
+    cluster = locate(disk.folder / "instance")
+    with pytest.raises(EmbeddedError, match=r"^the disk that holds [^\n]* is full: make room on it[^\n]*$"):
+        cluster.start(SMALL)
+    assert not cluster.places.cluster.exists()
+    assert not list(cluster.places.home.glob("draft-*"))
+    disk.resize("150m")
+    assert cluster.start(SMALL)
+    assert ask(cluster, "SELECT 1") == 1
+
+
+def test_the_portal_says_it_in_one_line_and_ends_with_1(disk: Disk) -> None:
+    environ = {**os.environ, "PORTAL_DATA": str(disk.folder / "instance"), "PORT": "0", "SIMULATE": "false"}
+    environ.pop("DATABASE_URL", None)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        environ["PORT"] = str(probe.getsockname()[1])
+    said = subprocess.run(
+        [sys.executable, "-m", "portal.serve"], cwd=PORTAL.parent, env=environ, capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert said.returncode == 1
+    lines = [line for line in (said.stdout + said.stderr).splitlines() if "is full" in line]
+    assert len(lines) == 1
+    assert "make room" in lines[0]
+    assert "Traceback" not in said.stderr
+
+
+@pytest.mark.promise(10)
+def test_a_full_disk_loses_nothing_at_a_start_or_while_it_runs(disk: Disk) -> None:
+    disk.resize("150m")
+    cluster = locate(disk.folder / "instance")
+    cluster.start(SMALL)
+    with connect(cluster) as connection:
+        connection.execute("CREATE TABLE kept (reading text)")
+        connection.execute("INSERT INTO kept VALUES ('before')")
+        # While it runs: what does not fit is refused, what was answered stays.
+        disk.fill()
+        with pytest.raises(psycopg.Error):
+            connection.execute("INSERT INTO kept SELECT repeat('x', 1000) FROM generate_series(1, 200000)")
+    cluster.stop()
+    disk.clear()
+    disk.fill()
+    with pytest.raises(EmbeddedError, match=r"^the disk that holds [^\n]* is full"):
+        cluster.start(SMALL)
+    disk.clear()
+    cluster.start(SMALL)
+    with connect(cluster) as connection:
+        connection.execute("INSERT INTO kept VALUES ('after')")
+    assert ask(cluster, "SELECT string_agg(reading, ',' ORDER BY reading DESC) FROM kept") == "before,after"

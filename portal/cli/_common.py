@@ -10,6 +10,7 @@ from typing import Any
 import click
 from flask import current_app, has_app_context
 from flask.cli import AppGroup, ScriptInfo
+from psycopg.errors import DiskFull
 from sqlalchemy.exc import OperationalError
 
 from portal import embedded
@@ -54,6 +55,8 @@ def _working(ctx: click.Context) -> Iterator[None]:
     except embedded.EmbeddedError as error:
         raise click.ClickException(str(error)) from None
     except OperationalError as error:
+        if isinstance(error.orig, DiskFull):
+            raise click.ClickException("The disk of the database is full. Make room on it, then try again.") from None
         if error.connection_invalidated or error.orig is None or getattr(error.orig, "sqlstate", None) is None:
             raise click.ClickException("The database does not answer; look at DATABASE_URL.") from None
         raise

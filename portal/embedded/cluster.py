@@ -1,6 +1,7 @@
 """One embedded PostgreSQL server: started by whoever needs it first, stopped by whoever leaves it last."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -17,6 +18,7 @@ from portal.embedded.places import (
     make_folder,
     make_private_folder,
     make_shared_folder,
+    no_room,
 )
 from portal.embedded.server import Server, State, default_settings
 
@@ -162,6 +164,8 @@ def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise no_room(Path(error.filename or "the database")) from error
         raise EmbeddedError(f"{error.filename or 'the database folder'}: {error.strerror or error}") from error
     except psycopg.Error as error:
         raise EmbeddedError(f"the database does not answer as it should: {' '.join(str(error).split())}") from error

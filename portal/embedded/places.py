@@ -22,6 +22,11 @@ class EmbeddedError(Exception):
     """The embedded database cannot be found, started, stopped or reached; one line that a person can act on."""
 
 
+def no_room(folder: Path) -> EmbeddedError:
+    """What to do when the disk is full."""
+    return EmbeddedError(f"the disk that holds {folder} is full: make room on it, then start again. Nothing is lost")
+
+
 @dataclass(frozen=True)
 class Account:
     """Whom the server runs as when we are root: PostgreSQL refuses to run as root."""

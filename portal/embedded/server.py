@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -16,11 +17,13 @@ from urllib.parse import quote
 
 import psycopg
 
-from portal.embedded.places import PORT, EmbeddedError, Places, is_private, major_version
+from portal.embedded.places import PORT, EmbeddedError, Places, is_private, major_version, no_room
 from portal.embedded.processes import clear_lock_file, end_processes, find_processes
 
 NAME = "portal"  # of the database and of its owner
 START_SECONDS = 120  # recovery after a kill replays the log since the last checkpoint
+# How the server says that the disk is full; in English: initdb fixed lc_messages.
+FULL = re.compile(r"No space left on device|wrote only [0-9]+ of [0-9]+ bytes")
 OLD_LOG = 10_000_000  # bytes, past which the server's log is put aside at a start
 STOP = ((signal.SIGINT, 60.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 5.0))  # "fast", then "immediate" shutdown
 END_LEFTOVERS = ((signal.SIGQUIT, 3.0), (signal.SIGKILL, 5.0))
@@ -41,6 +44,7 @@ class Server:
     def __init__(self, places: Places) -> None:
         self._places = places
         self._log = places.home / "server.log"
+        self._logged = 0
 
     def uri(self, scheme: str) -> str:
         """The address of the database, for libpq (`postgresql`) or SQLAlchemy (`postgresql+psycopg`)."""
@@ -74,6 +78,8 @@ class Server:
                 self._create_database()
             elif processes.postmaster is None:
                 if failed:
+                    if FULL.search(self._log_of_this_start()):
+                        raise no_room(self._places.home)
                     raise EmbeddedError(f"the database does not start: {self._last_words()}")
                 self._make_cluster(durable=settings.get("fsync") != "off")
                 end_processes(processes.others, END_LEFTOVERS)
@@ -117,6 +123,8 @@ class Server:
         made = self._run("initdb", *locale, *access, *sync, "--encoding=UTF8", "--data-checksums", cluster=draft)
         if made.returncode:
             shutil.rmtree(draft, ignore_errors=True)
+            if FULL.search(made.stdout):
+                raise no_room(home)
             raise EmbeddedError(f"the database cannot be made: {_last_line(made.stdout)}")
         draft.rename(cluster)
         handle = os.open(home, os.O_RDONLY)
@@ -130,6 +138,7 @@ class Server:
             sys.stderr.write(f"{who}: it is in {places.home}.\n")
         if self._log.exists() and self._log.stat().st_size > OLD_LOG:
             self._log.rename(self._log.with_suffix(".log.1"))
+        self._logged = self._log.stat().st_size if self._log.exists() else 0
         fixed = {
             "cluster_name": places.token,
             "listen_addresses": "",
@@ -169,6 +178,15 @@ class Server:
             umask=0o077,
             start_new_session=True,
         )
+
+    def _log_of_this_start(self) -> str:
+        """What the server wrote since it was launched; on a full disk perhaps nothing, which says the same."""
+        try:
+            if os.statvfs(self._places.home).f_bavail == 0:
+                return "No space left on device"
+            return self._log.read_bytes()[self._logged :].decode(errors="replace")
+        except OSError:
+            return ""
 
     def _last_words(self) -> str:
         try:
