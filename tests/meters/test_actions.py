@@ -113,6 +113,22 @@ def test_lowering_the_end_takes_no_meter_away(area):
         assign(make_user(), "MTR-00000009", pool=small)
 
 
+def test_a_meter_that_came_back_above_a_lowered_end_is_claimed_when_the_end_is_raised(area):
+    """Also one without a region, whose number lies behind the next one of the range."""
+    holder = make_holder(meter_id="MTR-00000009", region=None, pool=make_pool(last=9))
+    small = make_pool(last=3)
+    unassign(holder, small)
+    area.commit()
+    for _ in range(3):
+        assign(make_user(region=None), pool=small)
+    with pytest.raises(Conflict, match="No free meter"):
+        assign(make_user(region=None), pool=small)
+    assert {assign(make_user(region=None), pool=make_pool(last=9)).meter_id for _ in range(6)} == {
+        f"MTR-{number:08d}" for number in range(4, 10)
+    }
+    area.commit()
+
+
 def test_a_meter_that_comes_back_can_be_given_at_the_same_instant(area):
     """Two acts whose clocks were read before either had its locks."""
     first, second = make_holder(), make_user()

@@ -96,15 +96,28 @@ class Life(RuleBasedStateMachine):
         [(name, value)] = of.items()
         return max((each.end for each in self.periods if getattr(each, name) == value and each.end), default=None)
 
-    def next_free(self, region):
-        free = [number for number, meter in self.meters.items() if meter.status == "in_stock"]
+    def next_free(self, region, since=None):
+        """The next one; dated back, the next that nobody held, and that was in use, since."""
+        free = [
+            number
+            for number, meter in self.meters.items()
+            if meter.status == "in_stock" and (since is None or not self.busy_since(number, since))
+        ]
         own = [number for number in free if region is not None and self.meters[number].region == region]
         return next(iter(own or [number for number in free if self.meters[number].region is None]), None)
 
-    def refusal_to_give(self, number, region):
+    def busy_since(self, number, since, but_for=None):
+        held = any(
+            each.meter == number and each is not but_for and each.end is not None and each.end > since
+            for each in self.periods
+        )
+        out = any(at > since for at in self.meters[number].came_out)
+        return "METER_ALREADY_ASSIGNED" if held else "METER_NOT_ASSIGNABLE" if out else None
+
+    def refusal_to_give(self, number, region, since=None):
         """(why this meter, or the next free one, cannot be given in this region; its number)."""
         if number is None:
-            number = self.next_free(region)
+            number = self.next_free(region, since)
             return ("NO_METERS_AVAILABLE", None) if number is None else (None, number)
         meter = self.meters[number]
         if meter.status != "in_stock":
@@ -113,12 +126,12 @@ class Life(RuleBasedStateMachine):
 
     def refusal_since(self, user, number, since, but_for=None):
         """Why this meter cannot have been this user's since then."""
-        others = [each for each in self.periods if each is not but_for and each.end is not None and each.end > since]
-        if any(each.meter == number for each in others):
-            return "METER_ALREADY_ASSIGNED"
-        if any(each.user == user for each in others):
+        busy = self.busy_since(number, since, but_for)
+        if busy == "METER_ALREADY_ASSIGNED":
+            return busy
+        if any(each.user == user and each is not but_for and (each.end or since) > since for each in self.periods):
             return "USER_HAS_METER"
-        return "METER_NOT_ASSIGNABLE" if any(at > since for at in self.meters[number].came_out) else None
+        return busy
 
     def count_unverified(self):
         return sum(1 for each in self.periods if each.end is None and each.user not in self.verified)
@@ -198,7 +211,7 @@ class Life(RuleBasedStateMachine):
         elif self.held(user) is not None:
             expected = "USER_HAS_METER"
         else:
-            expected, given = self.refusal_to_give(number, self.region_of[user])
+            expected, given = self.refusal_to_give(number, self.region_of[user], since)
             if expected is None and since is not None:
                 expected = self.refusal_since(user, given, since)
         done = self.done(
@@ -231,7 +244,7 @@ class Life(RuleBasedStateMachine):
         elif at is not None and at <= period.start:
             expected = INVALID
         else:
-            expected, given = self.refusal_to_give(number, self.region_of[user])
+            expected, given = self.refusal_to_give(number, self.region_of[user], at)
             if expected is None and at is not None:
                 expected = self.refusal_since(user, given, at)
         done = self.done(
@@ -253,7 +266,7 @@ class Life(RuleBasedStateMachine):
         elif region == self.region_of[user] or (at is not None and at <= period.start):
             expected = INVALID
         else:
-            expected, given = self.refusal_to_give(number, region)
+            expected, given = self.refusal_to_give(number, region, at)
             if expected is None and at is not None:
                 expected = self.refusal_since(user, given, at)
         done = self.done(
@@ -397,8 +410,8 @@ def test_any_sequence_of_acts_keeps_to_the_model():
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=25,
-            stateful_step_count=30,
+            max_examples=20,
+            stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),
             database=None,
