@@ -61,6 +61,11 @@ def find_region_tariff(region: str | None, category: str = "residential") -> Reg
     return session.get(RegionTariff, (region, category)) if region else None
 
 
+def list_regions() -> list[RegionTariff]:
+    """Which tariff holds where."""
+    return list(session.scalars(select(RegionTariff).order_by(RegionTariff.region, RegionTariff.category)))
+
+
 def list_fuel() -> FuelTable:
     """Every published fuel adjustment (a few rows a month and utility)."""
     return [

@@ -29,11 +29,14 @@ def register_web(app: Flask) -> None:
     )
     from portal.web.account import account
     from portal.web.admin import admin
+    from portal.web.billing_runs import billing
+    from portal.web.corrections import correcting
     from portal.web.customer import customer
     from portal.web.operator import operator
     from portal.web.people import people
     from portal.web.public import public
     from portal.web.recovery import recovery
+    from portal.web.tariffs import tariffs
 
     babel.init_app(app)
     session.set_up(app)
@@ -56,5 +59,5 @@ def register_web(app: Flask) -> None:
     headers.set_up(app, app.config["PORTAL"])
     templates.set_up(app)
     errors.set_up(app)
-    for blueprint in (public, recovery, account, customer, operator, people, admin):
+    for blueprint in (billing, correcting, tariffs, public, recovery, account, customer, operator, people, admin):
         app.register_blueprint(blueprint)

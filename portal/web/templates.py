@@ -10,6 +10,7 @@ from typing import Any
 from flask import Flask, g, url_for
 from flask_babel import get_locale
 
+from portal.billing import corrections
 from portal.meters import stats
 from portal.periods import local_date
 from portal.readings import quarantine
@@ -69,6 +70,7 @@ def _of_this_request() -> dict[str, Any]:
         "zone_words": formats.zone_words(zone()),
         "waiting_count": _waiting_count,
         "held_count": _held_count,
+        "correction_count": corrections.count_open,
         "request_id": g.get("request_id", ""),
     }
 

@@ -53,6 +53,19 @@ ROUTES = {
     "GET /bills/<uuid:invoice_id>/proof.json": CUSTOMER,
     "GET /meter": CUSTOMER,
     "GET /admin": STAFF,
+    "GET /admin/billing": STAFF,
+    "POST /admin/billing": STAFF,
+    "GET /admin/billing/<uuid:run_id>": STAFF,
+    "POST /admin/billing/<uuid:run_id>/decide": STAFF,
+    "POST /admin/billing/<uuid:run_id>/approve": STAFF,
+    "POST /admin/billing/<uuid:run_id>/again": STAFF,
+    "GET /admin/billing/<uuid:run_id>/cancel": STAFF,
+    "POST /admin/billing/<uuid:run_id>/cancel": STAFF,
+    "GET /admin/corrections": STAFF,
+    "GET /admin/corrections/<uuid:invoice_id>": STAFF,
+    "POST /admin/corrections/<uuid:invoice_id>": STAFF,
+    "GET /admin/tariffs": ADMIN,
+    "GET /admin/tariffs/<version_id>": ADMIN,
     "GET /admin/waiting": STAFF,
     "GET /admin/users": STAFF,
     "GET /admin/users/options": STAFF,
@@ -143,7 +156,7 @@ def test_each_role_reaches_its_own_pages_and_no_others(client_of: Callable[[str]
         if route == "POST /logout":
             continue
         method, path = route.split(" ")
-        for name in ("invoice_id", "user_id", "job_id", "login_id"):
+        for name in ("run_id", "invoice_id", "user_id", "job_id", "login_id"):
             path = path.replace(f"<uuid:{name}>", nobody_is)
         response = client.open(path, method=method)
         if role in allowed:
