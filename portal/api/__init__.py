@@ -15,13 +15,14 @@ def register_api(app: Flask) -> None:
     from portal.api.ingest import api as ingest
     from portal.api.jobs import api as jobs
     from portal.api.meters import api as meters
+    from portal.api.payments import api as payments
     from portal.api.proof import api as proof
     from portal.api.supply import api as supply
     from portal.api.telemetry import api as telemetry
     from portal.api.usage import api as usage
     from portal.api.users import api as users
 
-    blueprints = (auth, users, meters, supply, ingest, held, telemetry, usage, billing, proof, jobs)
+    blueprints = (auth, users, meters, supply, ingest, held, telemetry, usage, billing, payments, proof, jobs)
     errors.set_up(app)
     for blueprint in blueprints:
         app.register_blueprint(blueprint)

@@ -38,6 +38,8 @@ class InvoiceJson(TypedDict):
     total_consumption_kwh: KwhText
     total_cost: MoneyText
     amount_due: MoneyText
+    amount_paid: MoneyText
+    balance: MoneyText
     currency: str
     status: Literal["pending", "paid", "overdue", "disputed", "cancelled"]
     due_date: LocalDay
@@ -55,6 +57,8 @@ def invoice_json(invoice: Invoice, zone: ZoneInfo) -> InvoiceJson:
         "total_consumption_kwh": kwh_str(invoice.total_consumption_kwh),
         "total_cost": money_str(invoice.total_cost),
         "amount_due": money_str(invoice.amount_due),
+        "amount_paid": money_str(invoice.amount_paid),
+        "balance": money_str(invoice.balance),
         "currency": invoice.currency,
         "status": invoice.status,  # type: ignore[typeddict-item]
         "due_date": invoice.due_date.isoformat(),

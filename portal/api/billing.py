@@ -24,7 +24,7 @@ from portal.api.bill_presenters import (
 )
 from portal.api.blueprint import Answer, ApiBlueprint
 from portal.api.caller import actor, config, now, user
-from portal.api.fields import Body, Day, Instant, Integer, Paging, RegionName, Text
+from portal.api.fields import Body, Day, Integer, Paging, RegionName
 from portal.api.ids import find_uuid
 from portal.api.jobs import JobAnswer, get_job
 from portal.api.presenters import PaginationJson, job_json, pagination_json
@@ -34,6 +34,7 @@ from portal.db import session
 from portal.errors import NotFound
 from portal.gates import CUSTOMER, OPERATOR, SIGNED_IN
 from portal.jobs import billing_run
+from portal.payments.actions import use_credit
 
 api = ApiBlueprint("billing", tag="Billing")
 
@@ -48,21 +49,6 @@ class InvoicesQuery(Paging):
     status: Literal["pending", "paid", "overdue", "disputed", "cancelled"] | None = None
     start_date: Day | None = None
     end_date: Day | None = None
-
-
-class PaidBody(Body):
-    """Money that was received outside the portal."""
-
-    payment_method: Text = Field(min_length=1, max_length=40)
-    payment_reference: Text | None = Field(default=None, max_length=120)
-    paid_at: Instant | None = None
-    notes: Text | None = Field(default=None, max_length=2000)
-
-
-class DisputeBody(Body):
-    """What is wrong with a bill."""
-
-    dispute_reason: Text = Field(min_length=10, max_length=2000)
 
 
 class GenerateBody(Body):
@@ -90,14 +76,16 @@ def _my_zone() -> ZoneInfo:
     return zone_of(user().region)
 
 
-def _invoice_id(text: str) -> uuid.UUID:
+def invoice_id_of(text: str) -> uuid.UUID:
+    """The id of a bill in a path. Raises NotFound INVOICE_NOT_FOUND for what is none."""
     found = find_uuid(text)
     if found is None:
         raise NotFound("There is no bill with this id.", "INVOICE_NOT_FOUND")
     return found
 
 
-def _whole(invoice: Invoice, message: str) -> Answer:
+def whole(invoice: Invoice, message: str) -> Answer:
+    """The answer of every call that gives one bill."""
     lines = queries.list_lines(invoice.invoice_id)
     return Answer({"invoice": whole_invoice_json(invoice, lines, zone_of(invoice.region))}, message)
 
@@ -119,8 +107,8 @@ def list_invoices(query: InvoicesQuery) -> Answer:
 )  # fmt: skip
 def get_invoice(invoice_id: str) -> Answer:
     """With its lines. A foreign bill is not found."""
-    invoice = queries.get_invoice(_invoice_id(invoice_id), user().user_id)
-    return _whole(invoice, f"Bill {invoice.invoice_number}.")
+    invoice = queries.get_invoice(invoice_id_of(invoice_id), user().user_id)
+    return whole(invoice, f"Bill {invoice.invoice_number}.")
 
 
 @api.get(
@@ -139,34 +127,6 @@ def current_cycle() -> Answer:
 def estimated_bill() -> Answer:
     """`confidence_level` is high where 95 % of the elapsed time is measured, medium from 70 %, else low."""
     return Answer({**estimate_json(estimates.estimate(user(), now()), _my_zone())}, "An estimate of your next bill.")
-
-
-@api.put(
-    "/billing/invoices/<invoice_id>/paid", gate=OPERATOR, body=PaidBody, answer=InvoiceAnswer,
-    errors={404: ("INVOICE_NOT_FOUND",), 409: ("INVOICE_ALREADY_PAID", "INVOICE_CANCELLED")},
-    summary="Record money received outside the portal",
-)  # fmt: skip
-def mark_paid(invoice_id: str, body: PaidBody) -> Answer:
-    """Of any customer's bill. Nobody marks their own bill paid."""
-    invoice = actions.mark_paid(
-        _invoice_id(invoice_id), body.payment_method, body.payment_reference, body.paid_at, body.notes,
-        actor=actor(), now=now(),
-    )  # fmt: skip
-    return _whole(invoice, f"Bill {invoice.invoice_number} is paid.")
-
-
-@api.post(
-    "/billing/invoices/<invoice_id>/dispute", gate=SIGNED_IN, body=DisputeBody, answer=InvoiceAnswer,
-    errors={
-        404: ("INVOICE_NOT_FOUND",),
-        409: ("INVOICE_ALREADY_PAID", "INVOICE_CANCELLED", "INVOICE_ALREADY_DISPUTED"),
-    },
-    summary="Dispute one of one's bills",
-)  # fmt: skip
-def dispute_invoice(invoice_id: str, body: DisputeBody) -> Answer:
-    """Only one's own; a foreign bill is not found."""
-    invoice = actions.dispute(_invoice_id(invoice_id), user().user_id, body.dispute_reason, actor=actor(), now=now())
-    return _whole(invoice, f"Bill {invoice.invoice_number} is disputed. Staff will look at it.")
 
 
 @api.post(
@@ -188,6 +148,7 @@ def generate_monthly(body: GenerateBody) -> Answer:
         body.year, body.month, body.region, actor=actor(), now=now(), due_days=config().bill_due_days,
         on_progress=lambda _progress: session.commit(),
     )  # fmt: skip
+    use_credit(actor=actor(), now=now())
     message = f"{result.success} bills made, {result.failed} failed."
     return Answer(billing_run.run_json(body.year, body.month, body.region, result), message)
 

@@ -75,7 +75,7 @@ class Call:
     summary: str
     description: str
     tag: str
-    content_type: str
+    content_types: tuple[str, ...]
     successor: str | None
     deprecated_since: str | None
 
@@ -111,7 +111,7 @@ class ApiBlueprint(Blueprint):
         query: type[BaseModel] | None = None,
         errors: Mapping[int, tuple[str, ...]] | None = None,
         limits: tuple[Limit, ...] = (),
-        content_type: str = "application/json",
+        content_type: str | tuple[str, ...] = "application/json",
         successor: str | None = None,
         deprecated_since: str | None = None,
     ) -> Callable[[View], View]:
@@ -135,7 +135,7 @@ class ApiBlueprint(Blueprint):
                 summary=summary,
                 description=" ".join((view.__doc__ or "").split()),
                 tag=self.tag,
-                content_type=content_type,
+                content_types=(content_type,) if isinstance(content_type, str) else content_type,
                 successor=successor,
                 deprecated_since=deprecated_since,
             )

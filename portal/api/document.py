@@ -203,7 +203,7 @@ def _responses(call: Call, schemas: dict[str, Any]) -> dict[str, Any]:
     for status, answer in call.answers.items():
         responses[str(status)] = {
             "description": "Done",
-            "content": {call.content_type: _success(call, answer, schemas)},
+            "content": {kind: _success(kind, answer, schemas) for kind in call.content_types},
         }
     for status, codes in errors_of(call).items():
         response: dict[str, Any] = {
@@ -218,9 +218,11 @@ def _responses(call: Call, schemas: dict[str, Any]) -> dict[str, Any]:
     return responses
 
 
-def _success(call: Call, answer: Any, schemas: dict[str, Any]) -> dict[str, Any]:
-    if call.content_type != "application/json":
+def _success(kind: str, answer: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+    if kind != "application/json":
         return {"schema": {"type": "string"}}
+    if answer is str:
+        return {"schema": {"type": "object"}}  # a streamed file
     return {
         "schema": {
             "type": "object",

@@ -197,6 +197,29 @@ RegisterKwh = Annotated[
     ),
 ]
 """What a register shows, kWh: a number, or one as text."""
+
+
+def _amount(value: object) -> object:
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,8}(\.[0-9]{1,2})?", text, re.ASCII) or not Decimal(text):
+        raise ValueError("give rupees above 0 as a decimal string, such as 1234.50")
+    return Decimal(text)
+
+
+Amount = Annotated[
+    Decimal,
+    BeforeValidator(_amount),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": 99_999_999},
+                {"type": "string", "pattern": "^[1-9][0-9]{0,7}(\\.[0-9]{1,2})?$"},
+            ],
+            "examples": ["1234.50"],
+        }
+    ),
+]
+"""An amount in INR: a decimal string, or whole rupees as a number."""
 Otp = Annotated[str, Field(pattern="^[0-9]{6}$", description="The six digits of the mail.")]
 Secret = Annotated[str, Field(max_length=256, json_schema_extra={"pattern": NO_NUL})]
 """A password or token that is only compared."""

@@ -19,9 +19,9 @@ from portal.audit import Actor
 from portal.billing import chain, proof, queries
 from portal.billing.drafting import Draft, draft, parts_of, served_in, terms_of
 from portal.billing.models import Invoice, InvoiceLine, InvoiceSeries
-from portal.billing.rules import check_move, cycle_ending, hours_of, settle
+from portal.billing.rules import cycle_ending, hours_of, settle
 from portal.db import session
-from portal.errors import Conflict, Invalid, PortalError
+from portal.errors import Conflict, PortalError
 from portal.logs import get_logger
 from portal.meters.models import Connection
 from portal.meters.rules import meter_id
@@ -301,63 +301,16 @@ def next_number(series: str, prefix: str) -> str:
 
 
 def mark_overdue(now: datetime) -> int:
-    """Pending bills whose due day is over in their region become overdue; how many."""
+    """Bills whose due day is over in their region become overdue; how many. What is disputed is not dunned.
+
+    A bill of which only lines are disputed is overdue for the rest of it.
+    """
     done = session.execute(
         text("""
             UPDATE invoices AS bill SET status = 'overdue'
-            WHERE status = 'pending' AND due_date < (CAST(:now AS timestamptz) AT TIME ZONE coalesce(
-                (SELECT timezone FROM regions WHERE name = bill.region), 'Asia/Kolkata'))::date"""),
+            WHERE (status = 'pending' OR (status = 'disputed' AND amount_due - amount_paid > disputed_amount))
+                AND due_date < (CAST(:now AS timestamptz) AT TIME ZONE coalesce(
+                    (SELECT timezone FROM regions WHERE name = bill.region), 'Asia/Kolkata'))::date"""),
         {"now": now},
     )
     return int(done.rowcount)  # type: ignore[attr-defined]
-
-
-def mark_paid(
-    invoice_id: uuid.UUID,
-    payment_method: str,
-    payment_reference: str | None = None,
-    paid_at: datetime | None = None,
-    notes: str | None = None,
-    *,
-    actor: Actor,
-    now: datetime,
-) -> Invoice:
-    """Record that a bill was settled outside the portal.
-
-    Raises NotFound INVOICE_NOT_FOUND, Conflict as `check_move`, Invalid for a time in the future.
-    """
-    invoice = _locked(invoice_id, None)
-    check_move(invoice.status, "paid")
-    if paid_at is not None and paid_at > now:
-        raise Invalid.field("paid_at", "Money cannot have been received in the future.")
-    if paid_at is not None and paid_at < invoice.created_at - timedelta(days=366):
-        raise Invalid.field("paid_at", "That is more than a year before the bill was made.")
-    invoice.status, invoice.is_disputed = "paid", False
-    invoice.paid_at, invoice.payment_method = paid_at or now, payment_method
-    invoice.payment_reference, invoice.payment_notes = payment_reference, notes
-    details = {"method": payment_method, "reference": payment_reference, "amount": str(invoice.amount_due)}
-    audit.record("bill.paid", actor, now, "invoice", invoice_id, details)
-    session.flush()
-    return invoice
-
-
-def dispute(invoice_id: uuid.UUID, user_id: uuid.UUID, reason: str, *, actor: Actor, now: datetime) -> Invoice:
-    """The owner says why a bill is wrong (10 to 2000 characters).
-
-    Raises NotFound INVOICE_NOT_FOUND also for a foreign bill, Conflict as `check_move`, Invalid for the reason.
-    """
-    if not 10 <= len(reason.strip()) <= 2000:
-        raise Invalid.field("dispute_reason", "Say in 10 to 2000 characters what is wrong.")
-    invoice = _locked(invoice_id, user_id)
-    check_move(invoice.status, "disputed")
-    invoice.status, invoice.is_disputed = "disputed", True
-    invoice.dispute_reason, invoice.disputed_at = reason.strip(), now
-    audit.record("bill.disputed", actor, now, "invoice", invoice_id)
-    session.flush()
-    return invoice
-
-
-def _locked(invoice_id: uuid.UUID, user_id: uuid.UUID | None) -> Invoice:
-    invoice = queries.get_invoice(invoice_id, user_id)
-    session.refresh(invoice, with_for_update=True)
-    return invoice

@@ -67,6 +67,15 @@ class Invoice(Base):
         Index(
             "ix_invoices_region_due", "region", "due_date", postgresql_where=text("status IN ('pending', 'overdue')")
         ),
+        # What lies on a bill that asks for nothing belongs on the account: the few of them.
+        Index(
+            "ix_invoices_gives_back",
+            "user_id",
+            postgresql_where=text(
+                "(status = 'cancelled' AND amount_paid > 0)"
+                " OR (status IN ('pending', 'overdue', 'disputed') AND amount_due <= amount_paid)"
+            ),
+        ),
     )
 
     invoice_id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
@@ -113,6 +122,14 @@ class Invoice(Base):
     is_disputed: Mapped[bool] = mapped_column(server_default="false", default=False)
     dispute_reason: Mapped[str | None] = mapped_column(Text)
     disputed_at: Mapped[UtcTime | None]
+    # The sum of the bill's entries in payment_entries; their trigger keeps it.
+    amount_paid: Mapped[Money] = mapped_column(server_default="0", default=Decimal(0))
+    disputed_amount: Mapped[Money] = mapped_column(server_default="0", default=Decimal(0))
+
+    @property
+    def balance(self) -> Decimal:
+        """What is still to be settled; negative: the bill owes the customer."""
+        return self.amount_due - self.amount_paid
 
 
 class InvoiceLine(Base):

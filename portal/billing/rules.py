@@ -7,27 +7,11 @@ from datetime import date, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from portal.errors import Conflict, Invalid
+from portal.errors import Invalid
 from portal.money import round_places, round_to
 from portal.periods import Period, local_date, local_midnight, next_month
 from portal.tariffs.fraction import BillableUse
 from portal.tariffs.rules import PricedBill
-
-# From → the states it may go to. What is not here is refused by name.
-MOVES = {
-    "pending": {"overdue", "paid", "disputed", "cancelled"},
-    "overdue": {"paid", "disputed", "cancelled"},
-    "disputed": {"pending", "overdue", "paid", "cancelled"},
-    "paid": set[str](),
-    "cancelled": set[str](),
-}
-_REFUSALS = {"paid": "INVOICE_ALREADY_PAID", "cancelled": "INVOICE_CANCELLED", "disputed": "INVOICE_ALREADY_DISPUTED"}
-
-
-def check_move(current: str, following: str) -> None:
-    """Raises Conflict INVOICE_ALREADY_PAID, INVOICE_CANCELLED or INVOICE_ALREADY_DISPUTED for a refused move."""
-    if following not in MOVES[current]:
-        raise Conflict(f"This bill is {current}; it cannot become {following}.", _REFUSALS.get(current, "CONFLICT"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from portal.billing.models import Invoice
 from portal.cli._common import DatabaseGroup, config, now
 from portal.db import session
 from portal.money import read_decimal
+from portal.payments.actions import use_credit
 from portal.tariffs.queries import Catalogue
 
 group = DatabaseGroup("billing", help="Bills.")
@@ -47,6 +48,7 @@ def generate(year: int, month: int, region: str | None) -> None:
     result = actions.generate_month(
         year, month, region, actor=CLI, now=now(), due_days=config().bill_due_days, on_progress=commit
     )
+    use_credit(actor=CLI, now=now())
     session.commit()
     for refused in result.errors:
         print(f"connection {refused.connection_id} (user {refused.user_id}): {refused.code}: {refused.error}")

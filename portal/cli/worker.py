@@ -20,6 +20,7 @@ from flask import Flask, current_app
 from sqlalchemy.exc import SQLAlchemyError
 
 from portal import jobs
+from portal.audit import SYSTEM
 from portal.billing import actions as billing
 from portal.billing import corrections
 from portal.cli._common import DatabaseCommand
@@ -27,6 +28,7 @@ from portal.db import session
 from portal.logs import get_logger
 from portal.meters import life, search, stats
 from portal.meters.pool import Pool
+from portal.payments.actions import use_credit
 from portal.readings import actions, unheard
 
 CHUNK = 2_000
@@ -94,8 +96,10 @@ def refresh_chunk() -> int:
 
 
 def let_bills_fall_due() -> int:
-    """Bills whose due day is over in their region become overdue; gives how many."""
-    moved = billing.mark_overdue(datetime.now(UTC))
+    """Credit on account pays what it can; then bills whose day is over become overdue; gives how many of those."""
+    now = datetime.now(UTC)
+    use_credit(actor=SYSTEM, now=now)
+    moved = billing.mark_overdue(now)
     session.commit()
     return moved
 

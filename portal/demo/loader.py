@@ -35,6 +35,7 @@ from portal.meters import life
 from portal.meters import queries as meter_queries
 from portal.meters.pool import Pool
 from portal.meters.rules import meter_id
+from portal.payments.actions import Receipt, receive
 from portal.periods import Period, local_date, local_midnight, local_month, next_month, previous_month
 from portal.readings import actions as readings
 from portal.readings import files, household
@@ -180,5 +181,5 @@ def _bills(config: Config, now: datetime) -> None:
 def _settle(until: date, made: datetime) -> None:
     """Everybody pays a week later, but for one who lets it lie."""
     for invoice in search_invoices(status="pending", end_date=until - timedelta(days=1), limit=100).invoices:
-        if queries.get_user(invoice.user_id).email != LATE_PAYER:
-            billing.mark_paid(invoice.invoice_id, "upi", actor=SYSTEM, now=made + timedelta(days=7))
+        if invoice.amount_due > 0 and queries.get_user(invoice.user_id).email != LATE_PAYER:
+            receive(invoice.invoice_id, Receipt("upi"), actor=SYSTEM, now=made + timedelta(days=7))

@@ -7,11 +7,12 @@ from typing import Any
 
 from flask import current_app
 
-from portal.audit import Actor
+from portal.audit import SYSTEM, Actor
 from portal.billing import actions
 from portal.billing.actions import RunResult
 from portal.db import session
 from portal.jobs import Job, Outcome, handles, progress
+from portal.payments.actions import use_credit
 
 KIND = "billing_run"
 ERRORS_SHOWN = 1_000
@@ -42,6 +43,8 @@ def billing_run(job: Job) -> Outcome:
         due_days=current_app.config["PORTAL"].bill_due_days,
         on_progress=keep,
     )
+    use_credit(actor=SYSTEM, now=datetime.now(UTC))
+    session.commit()
     return Outcome(run_json(args["year"], args["month"], args["region"], result, made_before=made_before))
 
 

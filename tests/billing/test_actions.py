@@ -13,7 +13,7 @@ from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, scoped_session
 
-from portal.audit import SYSTEM, AuditEntry
+from portal.audit import SYSTEM
 from portal.billing import actions, proof, queries
 from portal.billing.models import Invoice, InvoiceLine
 from portal.config import Config
@@ -472,23 +472,6 @@ def test_a_bill_whose_lines_are_not_its_total_never_comes_to_be(area: Area) -> N
     area.execute(Invoice.__table__.insert().values(**values))
     with pytest.raises(IntegrityError, match="lines"):
         area.commit()
-
-
-@pytest.mark.promise(6)
-def test_the_fate_of_a_bill_is_written_beside_it(area: Area) -> None:
-    make_holder(since=india(2026, 9, 1))
-    run(2026, 10)
-    bill = only_bill(area)
-
-    actions.dispute(bill.invoice_id, bill.user_id, "I was away all month.", actor=SYSTEM, now=NOW)
-    assert (bill.status, bill.is_disputed) == ("disputed", True)
-    actions.mark_paid(bill.invoice_id, "upi", "REF1", actor=SYSTEM, now=NOW)
-    assert (bill.status, bill.is_disputed, bill.paid_at) == ("paid", False, NOW)
-    with pytest.raises(Conflict) as refusal:
-        actions.mark_paid(bill.invoice_id, "upi", actor=SYSTEM, now=NOW)
-    assert refusal.value.code == "INVOICE_ALREADY_PAID"
-    acts = set(area.scalars(select(AuditEntry.action)))
-    assert {"bills.issued", "bill.disputed", "bill.paid"} <= acts
 
 
 @pytest.mark.parametrize(

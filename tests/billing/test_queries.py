@@ -15,6 +15,7 @@ from portal.accounts.models import User
 from portal.billing import actions, queries
 from portal.db import db
 from portal.errors import NotFound
+from portal.payments.disputes import open_dispute
 from tests.billing.bills import india, run
 from tests.factories import NOW, make_holder
 
@@ -78,7 +79,7 @@ def test_bills_between_days(customer: User, start: date | None, end: date | None
 def test_bills_by_status(customer: User) -> None:
     newest = queries.list_invoices(customer.user_id).invoices[0]
     actions.mark_overdue(india(2027, 1, 1))
-    actions.dispute(newest.invoice_id, customer.user_id, "The meter was broken.", actor=actions_actor(), now=NOW)
+    open_dispute(newest.invoice_id, customer.user_id, "The meter was broken.", actor=actions_actor(), now=NOW)
 
     assert queries.list_invoices(customer.user_id, "disputed").total == 1
     assert queries.list_invoices(customer.user_id, "overdue").total == 3
@@ -98,9 +99,7 @@ def test_a_foreign_bill_does_not_exist(customer: User) -> None:
     for ask in (
         lambda: queries.get_invoice(foreign.invoice_id, customer.user_id),
         lambda: queries.get_invoice(uuid.uuid4()),
-        lambda: actions.dispute(
-            foreign.invoice_id, customer.user_id, "This is not mine.", actor=actions_actor(), now=NOW
-        ),
+        lambda: open_dispute(foreign.invoice_id, customer.user_id, "This is not mine.", actor=actions_actor(), now=NOW),
     ):
         with pytest.raises(NotFound) as refusal:
             ask()

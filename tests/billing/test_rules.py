@@ -11,10 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portal.billing.rules import (
-    MOVES,
     Cycle,
     billable_days,
-    check_move,
     confidence,
     cycle_ending,
     cycle_of,
@@ -22,7 +20,7 @@ from portal.billing.rules import (
     hours_of,
     settle,
 )
-from portal.errors import Conflict, Invalid
+from portal.errors import Invalid
 from portal.periods import Period
 from portal.tariffs.fraction import BillableUse
 
@@ -137,24 +135,3 @@ def test_confidence_is_by_the_share_that_is_measured(covered: int, elapsed: int,
 
 def test_hours_have_two_decimals() -> None:
     assert hours_of(1800 + 18) == Decimal("0.51")
-
-
-@pytest.mark.parametrize(
-    ("current", "following", "code"),
-    [
-        ("paid", "disputed", "INVOICE_ALREADY_PAID"),
-        ("paid", "paid", "INVOICE_ALREADY_PAID"),
-        ("cancelled", "paid", "INVOICE_CANCELLED"),
-        ("disputed", "disputed", "INVOICE_ALREADY_DISPUTED"),
-    ],
-)
-def test_a_refused_move_has_a_name(current: str, following: str, code: str) -> None:
-    with pytest.raises(Conflict) as refusal:
-        check_move(current, following)
-    assert refusal.value.code == code
-
-
-def test_allowed_moves_pass() -> None:
-    for current, allowed in MOVES.items():
-        for following in allowed:
-            check_move(current, following)
