@@ -81,12 +81,13 @@ class FreeMeter(Base):
 
 
 class PoolSource(Base):
-    """Where the pool is refilled from: one row, the next number of the range. Its lock makes refills take turns."""
+    """What the pool has drawn of the range, [first_key, next_key): one row. Its lock makes refills take turns."""
 
     __tablename__ = "pool_source"
     __table_args__ = (CheckConstraint("single", name="one_row"),)
 
     single: Mapped[bool] = mapped_column(Boolean, primary_key=True)
+    first_key: Mapped[int] = mapped_column(Integer, server_default="1")
     next_key: Mapped[int] = mapped_column(Integer)
 
 

@@ -79,6 +79,25 @@ _TAKE_REGION = text("""
         FOR UPDATE OF f SKIP LOCKED))""")
 
 
+def next_block(drawn: tuple[int, int], first: int, last: int) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """((lowest, highest) number of the next block of the range, what is drawn then); None when the range has no more.
+
+    `drawn` is what came into the pool already, half-open and without a hole. Upwards first; where METER_FIRST has been
+    lowered since, downwards then. A range that what is drawn does not even touch begins anew: what comes again is
+    passed over by who holds it.
+    """
+    low, high = drawn
+    if high < first or low > last + 1:
+        low = high = first
+    if high <= last:
+        end = min(high + BLOCK, last + 1)
+        return (high, end - 1), (low, end)
+    if low > first:
+        begin = max(low - BLOCK, first)
+        return (begin, low - 1), (begin, high)
+    return None
+
+
 class Pool:
     """The free meters between the numbers `first` and `last`, both included, and the utility's rules about them.
 
@@ -184,16 +203,19 @@ class Pool:
             session.execute(statement, {"low": low, "high": high})
 
     def hold_source(self) -> int:
-        """Lock the range's next number, and give it. Refills happen one at a time.
+        """Lock what is drawn of the range, and give its next number. Refills happen one at a time.
 
         A bulk run calls this before it claims anything: whoever holds claimed meters must never wait for this lock,
         since its holder may be waiting for those meters.
         """
-        next_key: int | None = session.scalar(text("SELECT next_key FROM pool_source FOR UPDATE"))
-        if next_key is None:
+        return self._hold_drawn()[1]
+
+    def _hold_drawn(self) -> tuple[int, int]:
+        drawn = session.execute(text("SELECT first_key, next_key FROM pool_source FOR UPDATE")).first()
+        if drawn is None:
             session.execute(text("INSERT INTO pool_source (single, next_key) VALUES (true, 1) ON CONFLICT DO NOTHING"))
-            return self.hold_source()
-        return next_key
+            return self._hold_drawn()
+        return drawn.first_key, drawn.next_key
 
     def _take(self, region: str | None, count: int, since: datetime | None) -> list[int]:
         values = {"region": region, "first": self.first, "last": self.last, "n": count, "since": since}
@@ -209,12 +231,15 @@ class Pool:
 
     def _refill_from_range(self) -> bool:
         """Add the next block of the range; False when the range has no more."""
-        low = max(self.hold_source(), self.first)
-        if low > self.last:
+        block = next_block(self._hold_drawn(), self.first, self.last)
+        if block is None:
             return False
-        high = min(low + BLOCK - 1, self.last)
+        (low, high), (first_key, next_key) = block
         session.execute(_REFILL_FROM_RANGE, {"low": low, "high": high})
-        session.execute(text("UPDATE pool_source SET next_key = :next_key"), {"next_key": high + 1})
+        session.execute(
+            text("UPDATE pool_source SET first_key = :first_key, next_key = :next_key"),
+            {"first_key": first_key, "next_key": next_key},
+        )
         return True
 
     def _wait_for_one(self, region: str | None) -> list[int]:

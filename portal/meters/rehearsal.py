@@ -18,10 +18,9 @@ from portal.db import db
 from portal.meters import queries, rules
 from portal.meters.bulk import BulkResult, Refused
 from portal.meters.holding import Assigned, cap_reached, no_stock
-from portal.meters.pool import Pool
+from portal.meters.pool import Pool, next_block
 
 CHUNK = 1_000
-BLOCK = 5_000
 
 # What the pool holds of a region (or unallocated), then what a refill would bring, each lowest first.
 _OF_REGION = text("""
@@ -146,8 +145,9 @@ def _stream(connection: Connection, statement: TextClause, pool: Pool, region: s
 def _unallocated(connection: Connection, pool: Pool) -> Generator[int]:
     """The pool's unallocated meters, then the numbers of the range that nobody has, a block at a time."""
     yield from _stream(connection, _POOLED, pool, None)
-    low = max(connection.execute(text("SELECT next_key FROM pool_source")).scalar() or 1, pool.first)
-    while low <= pool.last:
-        high = min(low + BLOCK - 1, pool.last)
+    drawn = connection.execute(text("SELECT first_key, next_key FROM pool_source")).first()
+    block = next_block(tuple(drawn) if drawn else (1, 1), pool.first, pool.last)
+    while block is not None:
+        (low, high), after = block
         yield from connection.execute(_OF_RANGE, {"low": low, "high": high}).scalars().all()
-        low = high + 1
+        block = next_block(after, pool.first, pool.last)
