@@ -162,7 +162,7 @@ def test_wrong_rows_stand_beside_their_lines_and_in_a_file_to_correct(
     page = admin.get(answer.headers["Location"])
     assert "1 row cannot be done, so nothing was." in page.plain
     page = admin.get(answer.headers["Location"] + "?list=left")
-    assert "3 nobody@example.com user: there is no such customer." in page.plain
+    assert "Line 3 nobody@example.com user: there is no such customer." in page.plain
     [link] = [link for link in page.links if link.endswith("corrected.csv")]
     lines = admin.checked(admin.client.get(link), 200).text.splitlines()
     assert lines == [
