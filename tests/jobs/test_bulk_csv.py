@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,6 +16,7 @@ from portal.db import session
 from portal.errors import Conflict, Invalid
 from portal.jobs import bulk_csv, bulk_undo, parts
 from portal.meters import actions, bulk, bulk_rows, life
+from portal.meters.pool import Pool
 from tests.factories import NOW, make_holder, make_pool, make_user
 
 pytestmark = pytest.mark.usefixtures("area")
@@ -257,3 +259,31 @@ def test_a_killed_run_of_a_file_goes_on_and_can_be_undone(monkeypatch):
     session.commit()
     assert undo.result["summary"]["success"] == 7
     assert [row[0] for row in held()] == ["holder@example.com"]
+
+
+def test_a_meter_that_goes_between_the_look_and_the_lock_is_told_and_the_others_are_given(app, monkeypatch):
+    people = [make_user(email=f"p{number}@example.com", region="Pune-West") for number in range(3)]
+    session.commit()
+    looked = look(sheet(f"{people[0].email},MTR-00000070", f"{people[1].email},MTR-00000071", heading="user,meter"))
+    real, calls = Pool.hold_source, []
+
+    def overtaken(pool):
+        if not calls:
+            calls.append(1)
+            thread = threading.Thread(target=somebody_takes_it)
+            thread.start()
+            thread.join()
+        return real(pool)
+
+    def somebody_takes_it():
+        with app.app_context():
+            actions.assign(
+                people[2].user_id, make_pool(), "MTR-00000070", how="admin", actor=CLI, now=datetime.now(UTC)
+            )
+            session.commit()
+
+    monkeypatch.setattr(Pool, "hold_source", overtaken)
+    done = run(looked)
+    assert done.result["summary"] == {"success": 1, "failed": 1, "total": 2}
+    assert "held by somebody else" in errors_of(done)[2]
+    assert [row[:2] for row in held()] == [("p1@example.com", "MTR-00000071"), ("p2@example.com", "MTR-00000070")]
