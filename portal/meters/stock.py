@@ -10,14 +10,13 @@ import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, Row, and_, func, select
 
 from portal.accounts.models import User
 from portal.db import session
 from portal.errors import Invalid
-from portal.meters import rules
 from portal.meters.models import STATUSES, Assignment, Meter, Tally
 from portal.meters.stats import BUCKET
 
@@ -78,15 +77,15 @@ def list_meters(sought: Sought, limit: int = 20, offset: int = 0) -> MeterPage:
         return MeterPage([], total)
     first, last, skipped = place
     near = replace(sought, low=max(sought.low, first * BUCKET), high=min(sought.high, last * BUCKET + BUCKET - 1))
-    held = and_(Assignment.meter_key == Meter.meter_key, Assignment.unassigned_at.is_(None))
+    # The page first, and only then who holds its meters.
+    page = select(Meter.meter_key).where(*_conditions(near)).order_by(Meter.meter_key).limit(limit).offset(skipped)
+    keys = page.cte("page").prefix_with("MATERIALIZED", dialect="postgresql")
     rows = session.execute(
         select(Meter, User.user_id, User.name, User.email)
-        .outerjoin(Assignment, held)
+        .join(keys, keys.c.meter_key == Meter.meter_key)
+        .outerjoin(Assignment, and_(Assignment.meter_key == Meter.meter_key, Assignment.unassigned_at.is_(None)))
         .outerjoin(User, User.user_id == Assignment.user_id)
-        .where(*_conditions(near))
         .order_by(Meter.meter_key)
-        .limit(limit)
-        .offset(skipped)
     )
     return MeterPage([Held(*row) for row in rows], total)
 
@@ -141,9 +140,9 @@ def _conditions(sought: Sought) -> list[ColumnElement[bool]]:
     return conditions
 
 
-Line = Row[int, str, str | None, str | None, str | None, int, object, datetime | None, str, datetime | None, str | None]
-"""A meter for a file: meter_key, meter_id, region, make, model, phase, multiplier, commissioned_at, status,
-quarantine_until and its holder's address."""
+Line = Row[Any]
+"""A meter for a file: meter_key, meter_id, region, make, model, phase, multiplier, digits, commissioned_at, status,
+quarantine_until, and its holder's `email`."""
 
 
 def iterate_lines(sought: Sought, size: int = 2_000) -> Iterator[list[Line]]:
@@ -162,6 +161,7 @@ def iterate_lines(sought: Sought, size: int = 2_000) -> Iterator[list[Line]]:
                     Meter.model,
                     Meter.phase,
                     Meter.multiplier,
+                    Meter.digits,
                     Meter.commissioned_at,
                     Meter.status,
                     Meter.quarantine_until,
@@ -184,9 +184,3 @@ def iterate_lines(sought: Sought, size: int = 2_000) -> Iterator[list[Line]]:
 def count_untouched(first: int, last: int) -> int:
     """Numbers of a range that nobody stocked, assigned or heard of: free, and without a row."""
     return last - first + 1 - count_meters(Sought(low=first, high=last))
-
-
-def name_span(sought: Sought) -> str:
-    """The numbers in words: MTR-00000417, or MTR-00000400 to MTR-00000499."""
-    low, high = rules.meter_id(sought.low), rules.meter_id(sought.high)
-    return low if low == high else f"{low} to {high}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -23,7 +23,7 @@ from portal.money import read_decimal
 
 COLUMNS = ("meter", "region", "make", "model", "phase", "multiplier", "digits", "commissioned")
 PASSED_OVER = ("status", "rests_until", "holder")
-MOST_ROWS = 50_000
+MOST_ROWS = 20_000
 MOST_WRONG = 200
 MAX_CELL = 100
 HIGHEST_MULTIPLIER = Decimal(10_000)
@@ -125,9 +125,15 @@ def _plain(cell: str) -> str:
     return text[1:] if text[:1] == "'" and text[1:2] and text[1] in _FORMULA else text
 
 
-def cell(value: str | None) -> str:
-    """A cell for a file: a spreadsheet runs one that begins like a formula, so such a one gets a mark in front."""
-    return f"'{value}" if value and value[0] in _FORMULA else value or ""
+def write(rows: Iterable[Sequence[str | None]]) -> str:
+    """Rows as lines of a file. A spreadsheet runs a cell that begins like a formula, so such a one gets a mark."""
+    lines = io.StringIO()
+    csv.writer(lines, lineterminator="\n").writerows([[_marked(cell) for cell in row] for row in rows])
+    return lines.getvalue()
+
+
+def _marked(cell: str | None) -> str:
+    return f"'{cell}" if cell and cell[0] in _FORMULA else cell or ""
 
 
 def _names_of(heading: tuple[str, ...]) -> tuple[str, ...]:

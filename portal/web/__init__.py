@@ -22,6 +22,7 @@ def register_web(app: Flask) -> None:
         quarantine,  # noqa: F401
         session,
         statistics,  # noqa: F401
+        stock,  # noqa: F401
         stock_file,  # noqa: F401
         supply,  # noqa: F401
         templates,

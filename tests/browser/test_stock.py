@@ -55,6 +55,10 @@ def both_sizes_and_themes(visitor: Visitor) -> list[str]:
 
 
 PAGES = (
+    "/admin/stock",
+    "/admin/stock?status=quarantine",
+    "/admin/stock?number=MTR-00000777",
+    "/admin/stock?number=x",
     "/admin/quarantine",
     "/admin/quarantine?region=Delhi-North",
     "/admin/unheard",
@@ -125,3 +129,36 @@ def test_a_region_is_chosen_without_leaving_the_page(visitor: Callable[..., Visi
     expect(page.get_by_role("row")).to_have_count(2)
     expect(page.get_by_role("row", name="MTR-00000005")).to_contain_text("Fatima Shaikh")
     expect(page).to_have_url(re.compile("region=Mumbai-North"))
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["script", "no-script"])
+def test_meters_are_stocked_and_found_by_the_keyboard_alone(
+    visitor: Callable[..., Visitor], stock: Path, script: bool
+) -> None:
+    staff = visitor(script=script).log_in("meera@example.com")
+    page = staff.go("/admin/stock")
+    page.get_by_label("How many").focus()
+    page.keyboard.type("0")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Give a whole number from 1 to 1,00,000.").last).to_be_visible()
+    if script:
+        assert both_sizes_and_themes(staff) == []
+    page.get_by_label("How many").focus()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("20")
+    page.keyboard.press("Tab")
+    page.keyboard.type("MTR-00000700")
+    page.keyboard.press("Tab")
+    page.keyboard.type("Pune-West")
+    page.keyboard.press("Enter")
+    if not page.url.endswith("place=Pune-West"):  # a select may take Enter for itself
+        page.get_by_role("button", name="Stock these meters").press("Enter")
+    expect(page.get_by_role("status").first).to_contain_text("MTR-00000700 to MTR-00000719: 20 stocked.")
+    expect(page.get_by_role("row")).to_have_count(13)
+    page.get_by_label("Number", exact=True).focus()
+    page.keyboard.type("MTR-0000071")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("row")).to_have_count(11)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="These 10 meters as a file (CSV)").press("Enter")
+    assert len(Path(download.value.path()).read_text().splitlines()) == 11

@@ -24,6 +24,7 @@ from portal.web import public as public_module
 from portal.web import quarantine as quarantine_module
 from portal.web import recovery as recovery_module
 from portal.web import statistics as statistics_module
+from portal.web import stock as stock_module
 from portal.web import stock_file as stock_file_module
 from portal.web import supply as supply_module
 from portal.web import unheard as unheard_module
@@ -97,6 +98,7 @@ def _noon(monkeypatch: pytest.MonkeyPatch) -> None:
         statistics_module,
         stock_file_module,
         supply_module,
+        stock_module,
         unheard_module,
     ):
         monkeypatch.setattr(module, "now", lambda: NOW)
