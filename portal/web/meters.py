@@ -29,8 +29,6 @@ from portal.web.timeline import timeline
 from portal.web.use import Day, UseChart, average_note, daily_chart
 
 DAYS = 7
-CSV_CHUNK = 2_000
-COLUMNS = ("meter", "state", "region", "make", "model", "phase", "multiplier", "digits", "commissioned")
 
 
 def _rest_left(meter: Meter) -> str:

@@ -203,3 +203,12 @@ def test_twice_the_rows_ask_no_more_of_the_database(app: Flask, operator: Browse
         counts.append(len(seen))
     assert counts[0] == counts[1]
     assert counts[0] <= 16
+
+
+def test_the_numbers_of_the_statistics_lead_to_their_meters(operator: Browser, meters: None) -> None:
+    links = [link for link in operator.get("/admin/statistics").links if link.startswith("/admin/stock?")]
+    assert "/admin/stock?status=faulty&place=Pune-East" in links
+    found = operator.get("/admin/stock?status=in_stock&place=-")
+    assert "MTR-00000021" in found.plain
+    assert "/admin/meters/MTR-00000021" in found.links
+    assert operator.get("/admin/meters/MTR-00000021").h1 == ["MTR-00000021"]
