@@ -126,14 +126,15 @@ def _plain(cell: str) -> str:
 
 
 def write(rows: Iterable[Sequence[str | None]]) -> str:
-    """Rows as lines of a file. A spreadsheet runs a cell that begins like a formula, so such a one gets a mark."""
+    """Rows as lines of a file."""
     lines = io.StringIO()
-    csv.writer(lines, lineterminator="\n").writerows([[_marked(cell) for cell in row] for row in rows])
+    csv.writer(lines, lineterminator="\n").writerows([[cell(value) for value in row] for row in rows])
     return lines.getvalue()
 
 
-def _marked(cell: str | None) -> str:
-    return f"'{cell}" if cell and cell[0] in _FORMULA else cell or ""
+def cell(value: str | None) -> str:
+    """A cell for a file: a spreadsheet runs one that begins like a formula, so such a one gets a mark in front."""
+    return f"'{value}" if value and value[0] in _FORMULA else value or ""
 
 
 def _names_of(heading: tuple[str, ...]) -> tuple[str, ...]:
