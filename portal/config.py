@@ -34,6 +34,8 @@ class Config:
     host: str = "127.0.0.1"
     port: int = 3000
     utility_name: str = "Sahyadri Vidyut"
+    utility_address: str = ""
+    utility_gstin: str = ""
     ratelimit_enabled: bool = True
     meter_first: int = 1
     meter_last: int = 10_000_000
@@ -75,6 +77,8 @@ class Config:
             host=env.get("HOST") or "127.0.0.1",
             port=_whole(env, "PORT", 3000, 1, 65535),
             utility_name=env.get("UTILITY_NAME", "").strip() or "Sahyadri Vidyut",
+            utility_address=env.get("UTILITY_ADDRESS", "").strip(),
+            utility_gstin=env.get("UTILITY_GSTIN", "").strip(),
             ratelimit_enabled=_switch(env, "RATELIMIT_ENABLED", default=True),
             meter_first=first,
             meter_last=last,

@@ -13,7 +13,7 @@ from portal.accounts.queries import list_regions, zone_of
 from portal.api.bill_presenters import WholeInvoiceJson
 from portal.api.billing import InvoiceAnswer, invoice_id_of, whole
 from portal.api.blueprint import Answer, ApiBlueprint
-from portal.api.caller import actor, caller, now, user
+from portal.api.caller import actor, caller, config, now, user
 from portal.api.fields import Amount, Body, Day, Instant, Integer, Paging, Query, RegionName, Text
 from portal.api.money_presenters import (
     AnalyticsJson,
@@ -33,6 +33,7 @@ from portal.errors import Invalid, NotFound
 from portal.gates import CUSTOMER, OPERATOR, SIGNED_IN
 from portal.payments import actions, disputes, queries, reports
 from portal.payments.actions import Receipt
+from portal.pdf import Issuer, bill_pdf
 from portal.periods import local_date
 
 api = ApiBlueprint("payments", tag="Payments")
@@ -99,6 +100,19 @@ def payment_history(query: Paging) -> Answer:
     shown = [payment_json(row, user().region) for row in page.payments]
     data = {"payments": shown, "pagination": pagination_json(page.total, query.limit, query.offset)}
     return Answer(data, f"{page.total} payments.")
+
+
+@api.get(
+    "/billing/invoices/<invoice_id>/pdf", gate=SIGNED_IN, answer=str, content_type="application/pdf",
+    errors={404: ("INVOICE_NOT_FOUND",)}, summary="One of one's bills to print",
+)  # fmt: skip
+def invoice_pdf(invoice_id: str) -> Response:
+    """A4, one page, titled Bill of Supply. A foreign bill is not found."""
+    invoice = get_invoice(invoice_id_of(invoice_id), user().user_id)
+    issuer = Issuer(config().utility_name, config().utility_address, config().utility_gstin)
+    response = Response(bill_pdf(invoice, issuer), mimetype="application/pdf", headers={"Cache-Control": "no-store"})
+    response.headers.set("Content-Disposition", "inline", filename=f"{invoice.invoice_number}.pdf")
+    return response
 
 
 @api.put(

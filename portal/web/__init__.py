@@ -13,6 +13,7 @@ csrf = CSRFProtect()
 def register_web(app: Flask) -> None:
     """Add the pages, the session, the token of every form, the headers and the error pages."""
     from portal.web import (  # they add their views to customer, operator and admin
+        bill_money,  # noqa: F401
         bill_proof,  # noqa: F401
         bulk,  # noqa: F401
         errors,

@@ -11,11 +11,14 @@ from zoneinfo import ZoneInfo
 import msgspec
 from flask import url_for
 from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 
 from portal.accounts.queries import zone_of
 from portal.billing import proof
 from portal.billing.drafting import MeterUse
 from portal.billing.models import Invoice, InvoiceLine
+from portal.payments import disputes
+from portal.payments import queries as payments
 from portal.periods import Period, local_date
 from portal.tariffs.queries import Catalogue
 from portal.web import charts, formats, words
@@ -39,6 +42,19 @@ def state_of(invoice: Invoice, today: date) -> tuple[str, str]:
         return formats.due(invoice.due_date, today), "warn" if (invoice.due_date - today).days <= SOON else "accent"
     text, tone = words.INVOICE_STATUS[invoice.status]
     return str(text), tone
+
+
+_DECISIONS = {
+    "explained": _l("Answered, the bill stands"),
+    "credited": _l("Answered with a credit"),
+    "withdrawn": _l("Dispute taken back"),
+}
+_RECEIVED = {
+    "receipt": _l("Received"),
+    "credit_note": _l("Credited"),
+    "credit_use": _l("Paid from your credit"),
+}
+_TAKEN_BACK = _l("Taken back")
 
 
 def is_open(invoice: Invoice) -> bool:
@@ -134,6 +150,10 @@ class BillPage:
     slabs: charts.SlabBar | None = None
     slab_sentence: str = ""
     proof: tuple[str, str, str] = ("", "", "")
+    pdf: str = ""
+    dispute: str = ""
+    withdraw: str = ""
+    disputed: str = ""
     proof_hash: str = ""
     proof_file: str = ""
 
@@ -160,14 +180,20 @@ def bill_page(invoice: Invoice, lines: list[InvoiceLine], tariff_name: str, now:
         number=invoice.invoice_number,
         tariff=_tariff(invoice, tariff_name),
         amount=formats.money(invoice.amount_due),
-        to_pay=formats.money(invoice.amount_due if is_open(invoice) or invoice.status == "disputed" else ZERO),
+        to_pay=formats.money(invoice.balance if is_open(invoice) or invoice.status == "disputed" else ZERO),
+        pdf=url_for("customer.bill_as_pdf", invoice_id=invoice.invoice_id),
+        dispute=url_for("customer.dispute", invoice_id=invoice.invoice_id)
+        if not invoice.is_disputed and is_open(invoice)
+        else "",
+        withdraw=url_for("customer.dispute_withdraw", invoice_id=invoice.invoice_id) if invoice.is_disputed else "",
+        disputed=formats.money(min(invoice.disputed_amount, invoice.balance)) if invoice.is_disputed else "",
         when=_when(invoice, zone),
         state=state,
         tone=tone,
         pay_how=_(
             "Nothing can be paid here yet. Pay your utility as usual and name the bill's number; staff record it."
         )
-        if is_open(invoice) and invoice.amount_due > 0
+        if is_open(invoice) and invoice.balance > 0
         else "",
         lines=_lines(invoice, lines, zone),
         use=use,
@@ -246,11 +272,20 @@ def _meters(invoice: Invoice, zone: ZoneInfo) -> list[tuple[str, str]]:
 
 def _history(invoice: Invoice, zone: ZoneInfo) -> list[Entry]:
     events = [(invoice.created_at, Entry(_("Issued"), formats.full_moment(invoice.created_at, zone)))]
-    if invoice.disputed_at is not None:
-        events.append((invoice.disputed_at, Entry(_("Disputed"), formats.full_moment(invoice.disputed_at, zone))))
-    if invoice.paid_at is not None:
-        how = f", {invoice.payment_method}" if invoice.payment_method else ""
-        events.append((invoice.paid_at, Entry(_("Paid"), formats.full_moment(invoice.paid_at, zone) + how)))
+    for dispute in disputes.list_of_bill(invoice.invoice_id):
+        opened = Entry(_("Disputed: %(reason)s", reason=dispute.reason), formats.full_moment(dispute.opened_at, zone))
+        events.append((dispute.opened_at, opened))
+        if dispute.decided_at is not None:
+            outcome = str(_DECISIONS[dispute.status])
+            what = f"{outcome}: {dispute.answer}" if dispute.answer else outcome
+            events.append((dispute.decided_at, Entry(what, formats.full_moment(dispute.decided_at, zone))))
+    for settled in payments.list_settlements(invoice.invoice_id):
+        payment = settled.payment
+        name = _RECEIVED.get(payment.kind, _TAKEN_BACK) if settled.amount > 0 else _TAKEN_BACK
+        how = f", {payment.method}" if payment.kind == "receipt" else ""
+        how += f", {payment.reference}" if payment.reference else ""
+        what = f"{name}: {formats.money(abs(settled.amount))}"
+        events.append((payment.recorded_at, Entry(what, formats.full_moment(payment.received_at, zone) + how)))
     return [event for _at, event in sorted(events, key=lambda each: each[0], reverse=True)]
 
 

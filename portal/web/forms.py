@@ -24,6 +24,7 @@ from wtforms import (
     SelectField,
     StringField,
     TelField,
+    TextAreaField,
 )
 
 from portal.errors import Invalid, PortalError
@@ -218,6 +219,12 @@ class BulkFileForm(FlaskForm):
     """Assignments from a CSV file."""
 
     file = FileField(_l("CSV file"))
+
+
+class DisputeForm(FlaskForm):
+    """What is wrong with a bill; the chosen lines are read beside it."""
+
+    dispute_reason = TextAreaField(_l("What is wrong?"))
 
 
 class ConfirmForm(FlaskForm):

@@ -69,6 +69,7 @@ ROUTES = {
     "PUT /billing/invoices/<invoice_id>/paid": STAFF,
     "POST /billing/invoices/<invoice_id>/dispute": SIGNED_IN,
     "GET /billing/payment-history": CUSTOMER,
+    "GET /billing/invoices/<invoice_id>/pdf": SIGNED_IN,
     "GET /billing/operator/overdue/<region>": STAFF,
     "GET /billing/operator/analytics": STAFF,
     "GET /billing/operator/export": STAFF,

@@ -50,6 +50,10 @@ ROUTES = {
     "GET /usage": CUSTOMER,
     "GET /bills": CUSTOMER,
     "GET /bills/<uuid:invoice_id>": CUSTOMER,
+    "GET /bills/<uuid:invoice_id>/bill.pdf": CUSTOMER,
+    "GET /bills/<uuid:invoice_id>/dispute": CUSTOMER,
+    "POST /bills/<uuid:invoice_id>/dispute": CUSTOMER,
+    "POST /bills/<uuid:invoice_id>/dispute/withdraw": CUSTOMER,
     "GET /bills/<uuid:invoice_id>/proof.json": CUSTOMER,
     "GET /meter": CUSTOMER,
     "GET /admin": STAFF,
@@ -175,7 +179,7 @@ def test_each_role_reaches_its_own_pages_and_no_others(client_of: Callable[[str]
 
 @pytest.mark.parametrize("path", [route.split(" ")[1] for route in ROUTES if route.startswith("POST ")])
 def test_a_form_without_its_token_changes_nothing(client_of: Callable[[str], FlaskClient], path: str) -> None:
-    client = client_of("admin")
+    client = client_of("user" if ROUTES[f"POST {path}"] == CUSTOMER else "admin")
     path = re.sub("<uuid:[a-z_]+>", str(uuid.UUID(int=0)), path)
     response = client.post(path, data={"name": "x"})
     assert response.status_code == 400
