@@ -10,6 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from sqlalchemy import select, update
+from sqlalchemy.orm.attributes import set_committed_value
 
 from portal import audit
 from portal.accounts import queries as accounts
@@ -79,7 +80,7 @@ def assign(
         now=since or now,
         opening_register=opening_register,
     )
-    session.refresh(user)
+    set_committed_value(user, "meter_id", assigned.meter_id)
     return assigned
 
 

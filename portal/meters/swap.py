@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from sqlalchemy import func, select
+from sqlalchemy.orm.attributes import set_committed_value
 
 from portal import audit
 from portal.accounts import queries as accounts
@@ -148,7 +149,7 @@ def relocate(
         now=end,
         opening_register=opening_register,
     )
-    session.refresh(user)
+    set_committed_value(user, "meter_id", assigned.meter_id)
     return assigned
 
 
