@@ -1,6 +1,6 @@
 """Users by a part of their e-mail, name or meter, among ten million, in a few milliseconds.
 
-Three ways, by what was typed (ADR 9 has the plans):
+Three ways, by what was typed (ADR 12):
 - three letters or digits of an e-mail or name in a row: the trigrams of `user_words` (ix_user_words_words); of another
   script, whose marks those trigrams do not know, the trigrams of names in such a script (ix_user_words_scripts);
 - digits of a meter's number: the numbers that hold them are counted through, or the held ones looked at in order;

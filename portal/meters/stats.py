@@ -1,6 +1,6 @@
 """Assignment in numbers, from tallies that are kept while rows change: exact at the moment of the read, at any size.
 
-Nothing here counts users or meters: a sum over some thousand small rows does (ADR 9).
+Nothing here counts users or meters: a sum over some thousand small rows does (ADR 12).
 """
 
 from __future__ import annotations
