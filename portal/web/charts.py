@@ -100,9 +100,12 @@ def axis_text(value: Decimal) -> str:
     return "0" if text in ("-0", "0") else text
 
 
-def bar_chart(title: str, bars: Sequence[Bar], unit: str, *, height: int = 190) -> BarChart:
-    """Bars over equal slots. The unit stands on the top label only; the title is the sentence that is read out."""
-    top, step = nice_top(max((bar.value for bar in bars), default=Decimal(0)).max(LEAST))
+def bar_chart(title: str, bars: Sequence[Bar], unit: str, *, height: int = 190, least: Decimal = LEAST) -> BarChart:
+    """Bars over equal slots; the axis ends at `least` or above it.
+
+    The unit stands on the top label only; the title is the sentence that is read out.
+    """
+    top, step = nice_top(max((bar.value for bar in bars), default=Decimal(0)).max(least))
     base = height - BOTTOM
     room = base - TOP
     slot = 100 / max(1, len(bars))
@@ -150,9 +153,9 @@ def bar_chart(title: str, bars: Sequence[Bar], unit: str, *, height: int = 190) 
     )
 
 
-def level(chart: BarChart, bars: Sequence[Bar], value: Decimal) -> Label:
+def level(chart: BarChart, bars: Sequence[Bar], value: Decimal, least: Decimal = LEAST) -> Label:
     """Where a line at `value` lies in a chart of these bars, such as their average."""
-    top, _step = nice_top(max((bar.value for bar in bars), default=Decimal(0)).max(LEAST))
+    top, _step = nice_top(max((bar.value for bar in bars), default=Decimal(0)).max(least))
     return Label("0", _px(chart.base - float(value / top) * (chart.base - TOP)), axis_text(value))
 
 

@@ -26,6 +26,8 @@ from portal.web.forms import AssignForm, SearchForm
 from portal.web.session import pool as portal_pool
 from portal.web.session import zone
 
+FEW = Decimal(2)  # meters a day: an axis of whole meters never ends below it
+
 
 @dataclass(frozen=True, slots=True)
 class RegionRow:
@@ -134,11 +136,11 @@ def days_chart(counts: list[DayCount]) -> Days:
     ]
     total = sum(each.given for each in counts)
     mean = Decimal(total) / len(counts)
-    chart = charts.bar_chart(_("Meters assigned a day, the last %(days)s days", days=len(counts)), bars, "")
-    pace = formats.number(round_places(mean, 1), 0 if mean >= 10 else 1)
+    chart = charts.bar_chart(_("Meters assigned a day, the last %(days)s days", days=len(counts)), bars, "", least=FEW)
+    pace = formats.number(round_places(mean, 1), 1 if 0 < mean < 10 else 0)
     return Days(
         chart=chart,
-        average=charts.level(chart, bars, mean) if total else None,
+        average=charts.level(chart, bars, mean, FEW) if total else None,
         rows=[
             (formats.short_day(each.day), formats.number(each.given), formats.number(each.taken))
             for each in reversed(counts)
