@@ -54,6 +54,8 @@ ASSIGN_ERRORS = {
         "REGION_MISMATCH",
         "NO_METERS_AVAILABLE",
         "USER_NOT_CUSTOMER",
+        "INSTANT_NOT_POSSIBLE",
+        "REGISTER_NOT_POSSIBLE",
     ),
 }
 
@@ -166,7 +168,10 @@ def assign_meter(body: AssignBody) -> Answer:
 
 @api.delete(
     "/admin/meters/unassign/<user_id>", gate=ADMIN, query=UnassignQuery, answer=FreedAnswer,
-    errors={404: ("USER_NOT_FOUND", "METER_NOT_ASSIGNED"), 409: ("PERIOD_BILLED",)},
+    errors={
+        404: ("USER_NOT_FOUND", "METER_NOT_ASSIGNED"),
+        409: ("PERIOD_BILLED", "INSTANT_NOT_POSSIBLE", "REGISTER_NOT_POSSIBLE"),
+    },
     summary="Take a customer's meter back",
 )  # fmt: skip
 def unassign_meter(user_id: str, query: UnassignQuery) -> Answer:

@@ -38,7 +38,14 @@ AT = Field(default=None, description="Since when it counts, where that is not no
 _GIVEN = ("METER_NOT_ASSIGNABLE", "METER_ALREADY_ASSIGNED", "REGION_MISMATCH", "NO_METERS_AVAILABLE")
 SWAP_ERRORS = {
     404: ("USER_NOT_FOUND", "METER_NOT_FOUND", "METER_NOT_ASSIGNED"),
-    409: (*_GIVEN, "USER_HAS_METER", "PERIOD_BILLED"),
+    409: (
+        *_GIVEN,
+        "USER_HAS_METER",
+        "PERIOD_BILLED",
+        "INSTANT_NOT_POSSIBLE",
+        "REGISTER_NOT_POSSIBLE",
+        "REGION_UNCHANGED",
+    ),
 }
 
 

@@ -16,7 +16,7 @@ from portal import audit
 from portal.accounts import queries as accounts
 from portal.audit import Actor
 from portal.db import session
-from portal.errors import Conflict, Invalid
+from portal.errors import Conflict
 from portal.meters import history, holding, rules
 from portal.meters.holding import Assigned
 from portal.meters.models import Assignment, Connection, Meter
@@ -42,8 +42,8 @@ def assign(
     free one is then the next that was free since.
 
     Raises, the first that applies: NotFound USER_NOT_FOUND, NotFound METER_NOT_FOUND, Conflict USER_HAS_METER,
-    METER_NOT_ASSIGNABLE, METER_ALREADY_ASSIGNED, REGION_MISMATCH, NO_METERS_AVAILABLE; Invalid for an unknown region
-    or a `since` in the future, Conflict USER_NOT_CUSTOMER for staff and closed accounts; for a `since` before the end
+    METER_NOT_ASSIGNABLE, METER_ALREADY_ASSIGNED, REGION_MISMATCH, NO_METERS_AVAILABLE; Invalid for an unknown region,
+    Conflict USER_NOT_CUSTOMER for staff and closed accounts; for a `since` in the future INSTANT_NOT_POSSIBLE, before the end
     of a neighbouring period METER_ALREADY_ASSIGNED or USER_HAS_METER, which say until when, and METER_NOT_ASSIGNABLE
     where the meter was out of use since then.
     """
@@ -99,7 +99,7 @@ def unassign(
 ) -> Assigned:
     """Take the user's meter back. It keeps its region; `to` says what becomes of it, None by the pool's `rest_days`.
 
-    `at` (UTC) dates the act back. Raises NotFound USER_NOT_FOUND, METER_NOT_ASSIGNED; Invalid for an `at` in the
+    `at` (UTC) dates the act back. Raises NotFound USER_NOT_FOUND, METER_NOT_ASSIGNED; Conflict for an `at` in the
     future or not after the start, for a register that is below the opening one, and for an unknown `to`.
     """
     user = accounts.lock_user(user_id)
@@ -124,7 +124,7 @@ def unassign(
 def move_start(user_id: uuid.UUID, start: datetime, *, actor: Actor, now: datetime) -> Assigned:
     """Move the start of the user's open assignment and connection back to `start` (UTC).
 
-    Raises NotFound METER_NOT_ASSIGNED; Invalid if `start` is not before the present start; Conflict
+    Raises NotFound METER_NOT_ASSIGNED; Conflict INSTANT_NOT_POSSIBLE if `start` is not before the present start,
     METER_ALREADY_ASSIGNED if the meter, USER_HAS_METER if the user was taken then (naming until when).
     """
     user = accounts.lock_user(user_id)
@@ -132,7 +132,7 @@ def move_start(user_id: uuid.UUID, start: datetime, *, actor: Actor, now: dateti
     meter_id = rules.meter_id(row.meter_key)
     holding.check_dated_back(start, now, "from")
     if start >= row.assigned_at:
-        raise Invalid.field(
+        raise holding.not_possible(
             "from", f"{meter_id} is theirs since {row.assigned_at.isoformat()}; give an earlier instant."
         )
     # Locked before the look: nobody may slip an older period of this meter in between.

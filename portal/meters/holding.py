@@ -16,7 +16,7 @@ from sqlalchemy import text, update
 from portal.accounts.models import User
 from portal.audit import Actor
 from portal.db import session
-from portal.errors import Conflict, Invalid
+from portal.errors import Conflict, FieldError
 from portal.meters import queries, rules
 from portal.meters.models import Assignment, Connection, Meter
 from portal.meters.pool import Pool
@@ -36,11 +36,16 @@ class Assigned:
 
 
 def check_dated_back(instant: datetime, now: datetime, field: str) -> None:
-    """Raises Invalid for an instant that is not in the past, or before there were smart meters."""
+    """Raises Conflict INSTANT_NOT_POSSIBLE for one in the future, or before there were smart meters."""
     if instant > now:
-        raise Invalid.field(field, "Give an instant that is not in the future.")
+        raise not_possible(field, "Give an instant that is not in the future.")
     if instant < EARLIEST:
-        raise Invalid.field(field, f"Give an instant after {EARLIEST:%Y}; no smart meter was there before.")
+        raise not_possible(field, f"Give an instant after {EARLIEST:%Y}; no smart meter was there before.")
+
+
+def not_possible(field: str, message: str) -> Conflict:
+    """INSTANT_NOT_POSSIBLE: an instant that is one, but not for this supply as it is now. Told beside its field."""
+    return Conflict(message, "INSTANT_NOT_POSSIBLE", [FieldError(field, message)])
 
 
 def claim_next(region: str | None, pool: Pool, since: datetime | None = None) -> int:
@@ -229,13 +234,13 @@ def get_held_to_return(user_id: uuid.UUID, pool: Pool) -> Assignment:
 
 
 def end_of(held: Assignment, at: datetime | None, now: datetime) -> datetime:
-    """When an assignment ends that is taken back `now`, or was `at` an instant in the past. Raises Invalid on `at`."""
+    """When an assignment ends that is taken back `now`, or was `at` an instant in the past. Raises Conflict INSTANT_NOT_POSSIBLE."""
     if at is None:
         # Two acts on one microsecond still leave a period that is not empty.
         return max(now, held.assigned_at + timedelta(microseconds=1))
     check_dated_back(at, now, "at")
     if at <= held.assigned_at:
-        raise Invalid.field(
+        raise not_possible(
             "at", f"{rules.meter_id(held.meter_key)} is theirs since {held.assigned_at.isoformat()}; give a later one."
         )
     return at
@@ -283,13 +288,14 @@ def return_to_pool(key: int, pool: Pool) -> None:
 
 
 def check_registers(opening: Decimal | None, closing: Decimal | None, digits: int, *, rolled_over: bool) -> None:
-    """Raises Invalid on `closing_register` or `opening_register` for what the register cannot show."""
+    """Raises Conflict REGISTER_NOT_POSSIBLE, beside its field, for what the register of this meter cannot show."""
     for field, value in (("opening_register", opening), ("closing_register", closing)):
         if value is not None and not 0 <= value < 10**digits:
-            raise Invalid.field(field, f"The register of this meter shows {digits} digits: 0 up to {10**digits - 1}.")
+            message = f"The register of this meter shows {digits} digits: 0 up to {10**digits - 1}."
+            raise Conflict(message, "REGISTER_NOT_POSSIBLE", [FieldError(field, message)])
     if opening is not None and closing is not None and closing < opening and not rolled_over:
-        raise Invalid.field(
-            "closing_register",
+        message = (
             f"The register stood at {opening} when the meter was given. Give a reading above it, or say that it has "
-            "rolled over since.",
+            "rolled over since."
         )
+        raise Conflict(message, "REGISTER_NOT_POSSIBLE", [FieldError("closing_register", message)])

@@ -15,7 +15,7 @@ from portal.accounts import queries as accounts
 from portal.accounts.models import User
 from portal.audit import Actor
 from portal.db import session
-from portal.errors import Conflict, Invalid
+from portal.errors import Conflict, FieldError
 from portal.meters import holding, rules
 from portal.meters.actions import check_free_since
 from portal.meters.holding import Assigned
@@ -119,7 +119,8 @@ def relocate(
     held = holding.get_held_to_return(user_id, pool)
     there = accounts.get_region(region).name
     if there == user.region:
-        raise Invalid.field("region", f"{user.email} is in {region} already. To change the meter only, swap it.")
+        message = f"{user.email} is in {region} already. To change the meter only, swap it."
+        raise Conflict(message, "REGION_UNCHANGED", [FieldError("region", message)])
     old_key, end, before = held.meter_key, holding.end_of(held, at, now), user.region
     user.region = there
     key = _claim(key, user, pool, at)

@@ -56,14 +56,14 @@ def test_from_registration_to_a_meter_again_and_last_months_bill(
     staff.page.get_by_role("link", name="Unassign MTR-00000001").click()
     staff.heading("Unassign MTR-00000001 from Kavita Sharma?")
     staff.page.get_by_role("button", name="Unassign MTR-00000001").click()
-    expect(staff.page.get_by_role("status")).to_contain_text("MTR-00000001 is free again.")
+    expect(staff.page.get_by_role("status")).to_contain_text("MTR-00000001 is taken back.")
 
     customer.go("/home")
     expect(customer.page.get_by_role("heading", name="No meter yet")).to_be_visible()
 
     staff.go("/admin").get_by_role("link", name="Assign meters to all who wait").click()
     staff.page.get_by_role("button", name="Preview").click()
-    staff.heading("Preview of a bulk run")
+    staff.heading("Preview")
     staff.page.get_by_role("button", name="Assign 1 meter").click()
     staff.heading("Bulk run")
     expect(staff.page.get_by_role("status")).to_contain_text("1 customer has a meter now.")
@@ -98,7 +98,31 @@ def test_customers_are_suggested_in_the_form(visitor: Callable[..., Visitor], ac
         make_world(config)
     page = visitor().log_in("meera@example.com").go("/admin/assign")
     page.get_by_label("Customer's e-mail").press_sequentially("fat")
-    expect(page.locator("#people option")).to_have_attribute("value", "fatima@example.com")
+    expect(page.get_by_role("option", name="Fatima Shaikh")).to_be_visible()
+    # By the keyboard alone: down to the first, take it, and on to the button.
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_role("option", name="Fatima Shaikh")).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Customer's e-mail")).to_have_value("fatima@example.com")
+    expect(page.get_by_role("option")).to_have_count(0)
+    expect(page.locator("#free-meters")).to_contain_text("Next free in Mumbai-North: MTR-00000002")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("MTR-00000002 is assigned to Fatima Shaikh.")
+
+
+def test_escape_closes_the_suggestions_and_keeps_what_was_typed(
+    visitor: Callable[..., Visitor], act: Callable, config: Config
+) -> None:
+    with act():
+        make_world(config)
+    staff = visitor().log_in("meera@example.com")
+    page = staff.go("/admin/assign")
+    page.get_by_label("Customer's e-mail").press_sequentially("fat")
+    expect(page.get_by_role("option", name="Fatima Shaikh")).to_be_visible()
+    assert staff.faults() == []
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("option", name="Fatima Shaikh")).to_be_hidden()
+    expect(page.get_by_label("Customer's e-mail")).to_have_value("fat")
 
 
 def test_new_readings_show_without_a_reload_and_close_no_table(
