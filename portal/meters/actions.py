@@ -43,9 +43,9 @@ def assign(
 
     Raises, the first that applies: NotFound USER_NOT_FOUND, NotFound METER_NOT_FOUND, Conflict USER_HAS_METER,
     METER_NOT_ASSIGNABLE, METER_ALREADY_ASSIGNED, REGION_MISMATCH, NO_METERS_AVAILABLE; Invalid for an unknown region,
-    Conflict USER_NOT_CUSTOMER for staff and closed accounts; for a `since` in the future INSTANT_NOT_POSSIBLE, before the end
-    of a neighbouring period METER_ALREADY_ASSIGNED or USER_HAS_METER, which say until when, and METER_NOT_ASSIGNABLE
-    where the meter was out of use since then.
+    Conflict USER_NOT_CUSTOMER for staff and closed accounts; for a `since` in the future INSTANT_NOT_POSSIBLE, before
+    the end of a neighbouring period METER_ALREADY_ASSIGNED or USER_HAS_METER, which say until when, and
+    METER_NOT_ASSIGNABLE where the meter was out of use since then.
     """
     user = accounts.lock_user(user_id)
     key = rules.key_in_range(meter_id, pool.first, pool.last) if meter_id is not None else None

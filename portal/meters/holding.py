@@ -234,7 +234,10 @@ def get_held_to_return(user_id: uuid.UUID, pool: Pool) -> Assignment:
 
 
 def end_of(held: Assignment, at: datetime | None, now: datetime) -> datetime:
-    """When an assignment ends that is taken back `now`, or was `at` an instant in the past. Raises Conflict INSTANT_NOT_POSSIBLE."""
+    """When an assignment ends that is taken back `now`, or was `at` an instant in the past.
+
+    Raises Conflict INSTANT_NOT_POSSIBLE.
+    """
     if at is None:
         # Two acts on one microsecond still leave a period that is not empty.
         return max(now, held.assigned_at + timedelta(microseconds=1))

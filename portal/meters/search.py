@@ -22,7 +22,7 @@ from portal.db import session
 from portal.meters import stats
 
 MOST = 1_000
-LOOKED_THROUGH = 5_000
+LOOKED_THROUGH = 2_000
 _METER = re.compile(r"(?=[m0-9])(mtr-?)?([0-9]{0,8})", re.IGNORECASE | re.ASCII)
 
 
