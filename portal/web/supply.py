@@ -186,43 +186,19 @@ _DO: dict[str, Callable[[User, str | None, SupplyForm, dict[str, Any]], str]] = 
 }
 
 
-@admin.get("/users/<uuid:user_id>/unassign")
-@gate(ADMIN)
-def unassign(user_id: uuid.UUID) -> AnyResponse:
-    """Take the meter back?"""
-    return _ask("unassign", user_id)
+def _add(act: str) -> None:
+    """The two addresses of an act: the page that asks, and the form that does it."""
+
+    @admin.get(f"/users/<uuid:user_id>/{act}", endpoint=act)
+    @gate(ADMIN)
+    def ask(user_id: uuid.UUID) -> AnyResponse:
+        return _ask(act, user_id)
+
+    @admin.post(f"/users/<uuid:user_id>/{act}", endpoint=f"{act}_post")
+    @gate(ADMIN)
+    def do(user_id: uuid.UUID) -> AnyResponse:
+        return _do(act, user_id)
 
 
-@admin.post("/users/<uuid:user_id>/unassign")
-@gate(ADMIN)
-def unassign_post(user_id: uuid.UUID) -> AnyResponse:
-    """Take the meter back."""
-    return _do("unassign", user_id)
-
-
-@admin.get("/users/<uuid:user_id>/swap")
-@gate(ADMIN)
-def swap(user_id: uuid.UUID) -> AnyResponse:
-    """Another meter for this supply?"""
-    return _ask("swap", user_id)
-
-
-@admin.post("/users/<uuid:user_id>/swap")
-@gate(ADMIN)
-def swap_post(user_id: uuid.UUID) -> AnyResponse:
-    """Another meter for this supply."""
-    return _do("swap", user_id)
-
-
-@admin.get("/users/<uuid:user_id>/relocate")
-@gate(ADMIN)
-def relocate(user_id: uuid.UUID) -> AnyResponse:
-    """Move the customer to another region?"""
-    return _ask("relocate", user_id)
-
-
-@admin.post("/users/<uuid:user_id>/relocate")
-@gate(ADMIN)
-def relocate_post(user_id: uuid.UUID) -> AnyResponse:
-    """Move the customer to another region."""
-    return _do("relocate", user_id)
+for name in ACTS:
+    _add(name)
