@@ -30,7 +30,7 @@ LAST = 6
 REGIONS = ("Pune-West", "Delhi-North")
 STATUSES = ("in_stock", "quarantine", "faulty", "retired")
 TICK = timedelta(microseconds=1)
-INVALID = "VALIDATION_ERROR"
+TOO_EARLY = "INSTANT_NOT_POSSIBLE"
 BACK = st.sampled_from([None, None, *(timedelta(hours=hours) for hours in (0, 1, 24, 100, 1000))])
 NUMBER = st.one_of(st.none(), st.integers(0, LAST + 1))
 TO = st.sampled_from([None, None, *STATUSES])
@@ -227,7 +227,7 @@ class Life(RuleBasedStateMachine):
         now, period = self.tick(), self.held(user)
         at = None if back is None else now - back
         expected = (
-            "METER_NOT_ASSIGNED" if period is None else INVALID if at is not None and at <= period.start else None
+            "METER_NOT_ASSIGNED" if period is None else TOO_EARLY if at is not None and at <= period.start else None
         )
         done = self.done(lambda: actions.unassign(user, self.pool, actor=CLI, now=now, at=at, to=to), expected)
         if done is not None:
@@ -242,7 +242,7 @@ class Life(RuleBasedStateMachine):
         elif period is None:
             expected = "METER_NOT_ASSIGNED"
         elif at is not None and at <= period.start:
-            expected = INVALID
+            expected = TOO_EARLY
         else:
             expected, given = self.refusal_to_give(number, self.region_of[user], at)
             if expected is None and at is not None:
@@ -263,8 +263,10 @@ class Life(RuleBasedStateMachine):
             expected = "METER_NOT_FOUND"
         elif period is None:
             expected = "METER_NOT_ASSIGNED"
-        elif region == self.region_of[user] or (at is not None and at <= period.start):
-            expected = INVALID
+        elif region == self.region_of[user]:
+            expected = "REGION_UNCHANGED"
+        elif at is not None and at <= period.start:
+            expected = TOO_EARLY
         else:
             expected, given = self.refusal_to_give(number, region, at)
             if expected is None and at is not None:
@@ -286,7 +288,7 @@ class Life(RuleBasedStateMachine):
         if period is None:
             expected = "METER_NOT_ASSIGNED"
         elif start >= period.start:
-            expected = INVALID
+            expected = TOO_EARLY
         else:
             expected = self.refusal_since(user, period.meter, start, but_for=period)
         if self.done(lambda: actions.move_start(user, start, actor=CLI, now=now), expected) is not None:

@@ -34,7 +34,7 @@ REFUSALS = {
     "NO_METERS_AVAILABLE",
     "REGION_MISMATCH",
     "USER_HAS_METER",
-    "VALIDATION_ERROR",  # a relocation to the region where one is
+    "REGION_UNCHANGED",  # a relocation to the region where one is
 }
 
 
