@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 from sqlalchemy import func, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from portal import audit
 from portal.audit import Actor
@@ -206,7 +206,8 @@ def _review_one(invoice_id: uuid.UUID, catalogue: Catalogue, now: datetime) -> b
     except PortalError as refusal:
         get_logger().warning("bill_not_reviewed", invoice_id=str(invoice_id), code=refusal.code)
     except Exception as fault:
-        if isinstance(fault, DBAPIError) and fault.connection_invalidated:
+        # A deadlock or a lost connection passes: the caller's transaction goes, its notes stay, and it is tried again.
+        if isinstance(fault, OperationalError) or (isinstance(fault, DBAPIError) and fault.connection_invalidated):
             raise
         get_logger().exception("bill_not_reviewed", invoice_id=str(invoice_id))
     return False

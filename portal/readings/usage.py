@@ -38,14 +38,14 @@ _TAKE = text("""
     RETURNING t.meter_key, t.half_hour""")
 
 # A register reading makes the usage back to the one before it, however long ago: then all notes of the meter count.
-_TAKE_OF_METER = text("""
-    DELETE FROM usage_touched
+# Only looked at: the notes stay for the worker, who reviews the bills that they concern (promise 6).
+_NOTED_OF_METER = text("""
+    SELECT meter_key, half_hour FROM usage_touched
     WHERE meter_key = :meter_key AND (half_hour > CAST(:start AS timestamptz) - interval '1 day'
         AND half_hour < CAST(:end AS timestamptz) + interval '1 day'
         OR EXISTS (SELECT FROM register_meters AS r WHERE r.meter_key = :meter_key)
         OR EXISTS (SELECT FROM meter_assignments AS a WHERE a.meter_key = :meter_key
-                   AND (a.opening_register IS NOT NULL OR a.closing_register IS NOT NULL)))
-    RETURNING meter_key, half_hour""")
+                   AND (a.opening_register IS NOT NULL OR a.closing_register IS NOT NULL)))""")
 
 _ZONES = text("""
     SELECT m.meter_key, r.timezone FROM meters m JOIN regions r ON r.name = m.region
@@ -147,14 +147,14 @@ Touched = Iterable[tuple[int, datetime]]
 def refresh_usage(limit: int = 2_000, touched: list[tuple[int, datetime]] | None = None) -> int:
     """Recompute what the oldest `limit` notes touch; gives how many notes that settled, 0 when nothing is left to do.
 
-    Many may run at once; each takes meters that no other is at. The caller commits, soon. What was settled, meter and
-    half hour, is put into `touched`: for whoever keeps figures that rest on it.
+    Many may run at once; each takes meters that no other is at. The caller commits, soon. What was changed, meter and
+    half hour, is put into `touched`, also what registers changed beyond their own: for whoever keeps figures of it.
     """
     taken = [(row.meter_key, row.half_hour) for row in session.execute(_TAKE, {"limit": limit, "lock": METER_LOCK})]
-    _recompute(taken)
+    changed = _recompute(taken)
     _note_seen(taken)
     if touched is not None:
-        touched += taken
+        touched += sorted(changed)
     return len(taken)
 
 
@@ -177,13 +177,14 @@ def refresh_meter(meter_key: int, period: Period) -> None:
         return
     session.execute(text("SELECT pg_advisory_xact_lock(:lock, :key)"), {"lock": METER_LOCK, "key": meter_key})
     values = {"meter_key": meter_key, "start": period.start, "end": period.end or "infinity"}
-    _recompute((row.meter_key, row.half_hour) for row in session.execute(_TAKE_OF_METER, values).all())
+    _recompute((row.meter_key, row.half_hour) for row in session.execute(_NOTED_OF_METER, values).all())
 
 
-def _recompute(touched: Touched) -> None:
+def _recompute(touched: Touched) -> set[tuple[int, datetime]]:
+    """Recompute; gives every meter and half hour that it concerned."""
     pairs = set(touched)
     if not pairs:
-        return
+        return pairs
     from_registers = derive_registers(pairs)
     pairs |= from_registers
     meters = sorted({meter_key for meter_key, _ in pairs})
@@ -223,6 +224,7 @@ def _recompute(touched: Touched) -> None:
     if from_registers:
         starts = {"meters": [meter_key for meter_key, _ in days], "starts": [day.start for day in whole]}
         session.execute(_EMPTY_DAYS, starts)
+    return pairs
 
 
 @lru_cache(maxsize=50_000)

@@ -19,11 +19,14 @@ from portal.billing.models import Invoice
 from portal.config import Config
 from portal.db import session
 from portal.errors import Conflict, Invalid, NotFound
+from portal.meters import rules
+from portal.periods import Period
 from portal.readings import actions as readings
 from portal.tariffs.models import FuelAdjustment
 from portal.tariffs.queries import Catalogue
 from tests.billing.bills import HALF_HOUR, give_readings, india, run
 from tests.factories import NOW, make_holder
+from tests.readings.feed import row, store
 
 Area = scoped_session[Session]
 OCTOBER = (india(2026, 10, 1), india(2026, 11, 1))
@@ -54,6 +57,40 @@ def test_a_bill_that_comes_out_the_same_is_not_flagged(area: Area, config: Confi
     assert _review(bill) is None
     with pytest.raises(Conflict, match="nothing to correct"):
         corrections.correct(bill.invoice_id, "because", actor=SYSTEM, now=NOW)
+
+
+@pytest.mark.promise(6)
+def test_late_data_that_somebody_else_added_up_first_flags_the_bill_all_the_same(area: Area, config: Config) -> None:
+    """An import and a billing run bring usage up to date before the worker comes by."""
+    bill = _billed(area, config)
+    while readings.refresh_usage():
+        pass
+    _correct_a_reading(bill, config)
+    readings.refresh_meter(rules.meter_key(bill.meter_id), Period(*OCTOBER))
+
+    touched: list[tuple[int, datetime]] = []
+    readings.refresh_usage(100, touched)
+    assert corrections.review_touched(touched, NOW) == 1
+
+
+@pytest.mark.promise(6)
+def test_a_register_that_changes_the_time_before_it_flags_the_bill_of_that_time(area: Area, config: Config) -> None:
+    """Of 28 October to 3 November only the two ends were known; what the meter showed on 1 November comes late."""
+    user = make_holder(since=india(2026, 10, 28))
+    assert user.meter_id
+    told = {"meter_id": user.meter_id}
+    store([row(timestamp=india(2026, 10, 28), register_kwh=Decimal(100), **told)], config)
+    store([row(timestamp=india(2026, 11, 3), register_kwh=Decimal(160), **told)], config)
+    run(2026, 10)
+    bill = area.scalars(select(Invoice)).one()
+    while readings.refresh_usage():
+        pass
+    assert bill.total_consumption_kwh == Decimal(40)
+    store([row(timestamp=india(2026, 11, 1), register_kwh=Decimal(150), **told)], config)
+
+    touched: list[tuple[int, datetime]] = []
+    readings.refresh_usage(100, touched)
+    assert corrections.review_touched(touched, NOW) == 1
 
 
 @pytest.mark.promise(6)
