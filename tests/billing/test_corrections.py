@@ -75,7 +75,7 @@ def test_late_data_that_somebody_else_added_up_first_flags_the_bill_all_the_same
 
 @pytest.mark.promise(6)
 def test_a_register_that_changes_the_time_before_it_flags_the_bill_of_that_time(area: Area, config: Config) -> None:
-    """Of 28 October to 3 November only the two ends were known; what the meter showed on 1 November comes late."""
+    """Of 28 October to 3 November only the two ends were known; what the meter showed on 2 November comes late."""
     user = make_holder(since=india(2026, 10, 28))
     assert user.meter_id
     told = {"meter_id": user.meter_id}
@@ -86,7 +86,7 @@ def test_a_register_that_changes_the_time_before_it_flags_the_bill_of_that_time(
     while readings.refresh_usage():
         pass
     assert bill.total_consumption_kwh == Decimal(40)
-    store([row(timestamp=india(2026, 11, 1), register_kwh=Decimal(150), **told)], config)
+    store([row(timestamp=india(2026, 11, 2, 12), register_kwh=Decimal(144), **told)], config)
 
     touched: list[tuple[int, datetime]] = []
     readings.refresh_usage(100, touched)
