@@ -137,6 +137,7 @@ def current_cycle(user: User, now: datetime) -> CurrentCycle:
             Invoice.user_id == user.user_id,
             Invoice.connection_id == connection.connection_id,
             Invoice.cycle_start == cycle.first_day,
+            Invoice.status != "cancelled",
         )
     )
     return CurrentCycle(

@@ -70,9 +70,12 @@ def get_invoice(invoice_id: uuid.UUID, user_id: uuid.UUID | None = None) -> Invo
 
 
 def find_last_invoice(user_id: uuid.UUID) -> Invoice | None:
-    """A customer's newest bill (ix_invoices_user_cycle)."""
+    """A customer's newest bill that stands, not one that a correction took back (ix_invoices_user_cycle)."""
     return session.scalar(
-        select(Invoice).where(Invoice.user_id == user_id).order_by(Invoice.cycle_start.desc()).limit(1)
+        select(Invoice)
+        .where(Invoice.user_id == user_id, Invoice.status != "cancelled")
+        .order_by(Invoice.cycle_start.desc())
+        .limit(1)
     )
 
 
@@ -174,6 +177,10 @@ def list_due_connections(year: int, month: int, region: str | None = None) -> li
                     SELECT FROM invoices AS bill
                     WHERE bill.connection_id = connection.connection_id AND bill.cycle_start = :month
                         AND bill.status <> 'cancelled')
+                -- A bulk run that was undone gave nobody supply.
+                AND NOT EXISTS (
+                    SELECT FROM meter_assignments AS held
+                    WHERE held.connection_id = connection.connection_id AND held.unassigned_how = 'undo')
             ORDER BY connection.connection_id"""),
         {
             "first": date(first_year, first_month, 1),

@@ -135,7 +135,6 @@ def approve(run_id: uuid.UUID) -> AnyResponse:
     """Issue what is included."""
     try:
         run = runs.approve(run_id, by_other=_config().bill_approval_by_other, actor=actor(), now=now())
-        session.commit()
         billing_steps.begin(run, billing_steps.ISSUE, created_by=current_user.user_id, now=now())
     except PortalError as error:
         session.rollback()
@@ -149,7 +148,6 @@ def try_again(run_id: uuid.UUID) -> AnyResponse:
     """Those that failed once more, and those that were decided since; nobody gets a second bill."""
     try:
         run = runs.try_again(run_id, actor=actor(), now=now())
-        session.commit()
         billing_steps.begin(run, billing_steps.ISSUE, created_by=current_user.user_id, now=now())
     except PortalError as error:
         session.rollback()

@@ -12,12 +12,16 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session, scoped_session
 
 from portal.accounts.models import User
+from portal.audit import SYSTEM
 from portal.billing import actions, queries
 from portal.db import db
 from portal.errors import NotFound
+from portal.meters import bulk
+from portal.meters import queries as meter_queries
+from portal.meters.undo import Given, begin_undo, take_back
 from portal.payments.disputes import open_dispute
 from tests.billing.bills import india, run
-from tests.factories import NOW, make_holder
+from tests.factories import NOW, make_holder, make_pool, make_user
 
 Area = scoped_session[Session]
 
@@ -93,6 +97,19 @@ def actions_actor() -> actions.Actor:
 
 
 @pytest.mark.promise(9)
+def test_a_bulk_run_that_was_undone_gave_nobody_supply(area: Area) -> None:
+    waiting = make_user()
+    act = bulk.begin_run(None, actor=SYSTEM, now=india(2026, 10, 3))
+    bulk.assign_chunk(make_pool(), act=act, actor=SYSTEM, now=india(2026, 10, 3))
+    held = meter_queries.find_open_assignment(waiting.user_id)
+    assert held is not None
+    assert queries.list_due_connections(2026, 10) == [held.connection_id]
+    given = [Given(waiting.user_id, held.meter_key, True)]
+    undo = begin_undo(act, None, actor=SYSTEM, now=india(2026, 10, 5))
+    take_back(given, make_pool(), act=act, undo=undo, actor=SYSTEM, now=india(2026, 10, 5))
+    assert queries.list_due_connections(2026, 10) == []
+
+
 def test_a_foreign_bill_does_not_exist(customer: User) -> None:
     foreign = next(bill for bill in queries.search_invoices().invoices if bill.user_id != customer.user_id)
 
