@@ -19,7 +19,7 @@ from portal.audit import Actor
 from portal.billing.models import Invoice
 from portal.billing.queries import get_invoice
 from portal.db import session
-from portal.errors import Conflict, Invalid, NotFound
+from portal.errors import Conflict, Forbidden, Invalid, NotFound
 from portal.money import money_str
 from portal.outbox import send_mail
 from portal.payments import queries
@@ -47,10 +47,14 @@ def receive(invoice_id: uuid.UUID, receipt: Receipt, *, actor: Actor, now: datet
     """Money for a bill: what is more than it asks for becomes credit on account, and pays the customer's other bills.
 
     `settled` takes it also for a bill that was paid or cancelled meanwhile (a provider has the money already); without
-    it that is refused. Raises NotFound INVOICE_NOT_FOUND, Conflict INVOICE_ALREADY_PAID, INVOICE_CANCELLED,
-    PAYMENT_ALREADY_RECORDED (same method and reference) or REQUEST_KEY_REUSED, Invalid for the values.
+    it that is refused. Raises NotFound INVOICE_NOT_FOUND, Forbidden for one's own bill, Conflict INVOICE_ALREADY_PAID,
+    INVOICE_CANCELLED, PAYMENT_ALREADY_RECORDED (same method and reference) or REQUEST_KEY_REUSED, Invalid for the
+    values.
     """
     user_id = get_invoice(invoice_id).user_id
+    if actor.user_id == user_id and not settled:
+        # Staff may have been customers before, with bills that are still open.
+        raise Forbidden("Nobody marks their own bill paid.")
     lock_customer(user_id)
     invoice = _locked(invoice_id)
     method, reference = method_of(receipt.method), (receipt.reference or "").strip() or None

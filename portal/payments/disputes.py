@@ -105,6 +105,11 @@ def decide(dispute_id: uuid.UUID, answer: str, credit: Credit | None = None, *, 
         raise Invalid.field("answer", "Explain the outcome in 10 to 2000 characters.")
     dispute, invoice = _locked(dispute_id)
     if credit is not None:
+        if invoice.status == "cancelled":
+            raise Conflict(
+                "This bill was taken back, and another stands in its place: a credit would be given twice. Explain it.",
+                "INVOICE_CANCELLED",
+            )
         amount = check_amount(credit.amount, "credit_amount")
         if amount > invoice.amount_due:
             raise Invalid.field("credit_amount", "That is more than the bill asked for.")

@@ -14,16 +14,19 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, scoped_session
 
 from portal.accounts.models import User
-from portal.audit import SYSTEM
+from portal.audit import SYSTEM, Actor
+from portal.billing import corrections
 from portal.billing.actions import mark_overdue
 from portal.billing.models import Invoice
+from portal.config import Config
 from portal.db import session
-from portal.errors import Conflict, Invalid, NotFound
+from portal.errors import Conflict, Forbidden, Invalid, NotFound
 from portal.outbox import Mail
-from portal.payments import actions, queries
+from portal.payments import actions, disputes, queries
 from portal.payments.actions import Receipt
+from portal.payments.disputes import Credit
 from portal.payments.models import Payment
-from tests.billing.bills import india, run
+from tests.billing.bills import give_readings, india, run
 from tests.factories import NOW, make_holder
 
 Area = scoped_session[Session]
@@ -230,3 +233,27 @@ def test_a_credit_note_settles_its_bill_and_the_rest_is_credit(customer: User) -
     assert second.amount_paid == 30
     actions.credit(second.invoice_id, second.balance, "CN-2", actor=SYSTEM, now=NOW)
     assert second.status == "paid"
+
+
+def test_nobody_marks_their_own_bill_paid(customer: User) -> None:
+    """Not even a member of staff who was a customer before."""
+    first, *_ = bills_of(customer)
+    with pytest.raises(Forbidden, match="own bill"):
+        actions.receive(
+            first.invoice_id, Receipt("cash"), actor=Actor("user", customer.email, customer.user_id), now=NOW
+        )
+    assert first.amount_paid == 0
+
+
+def test_a_dispute_of_a_bill_that_was_taken_back_is_explained_and_never_credited(
+    customer: User, config: Config
+) -> None:
+    first, *_ = bills_of(customer)
+    reason = "This use cannot be mine, I was away."
+    dispute = disputes.open_dispute(first.invoice_id, customer.user_id, reason, None, actor=SYSTEM, now=NOW)
+    give_readings(first.meter_id, india(2026, 8, 3), india(2026, 8, 4), config, kwh="0.5")
+    corrections.correct(first.invoice_id, "readings came late", actor=SYSTEM, now=NOW)
+    answer = "The bill was worked out again from the readings."
+    with pytest.raises(Conflict, match="given twice"):
+        disputes.decide(dispute.dispute_id, answer, Credit(Decimal(10), "CN-9"), actor=SYSTEM, now=NOW)
+    assert disputes.decide(dispute.dispute_id, answer, actor=SYSTEM, now=NOW).status == "explained"
