@@ -236,6 +236,9 @@ def _multiplier(text: str) -> Decimal:
         raise wrong from None
     if not value.is_finite() or not 0 < value <= HIGHEST_MULTIPLIER or value != round(value, 3):
         raise wrong
+    if value != 1:
+        # Neither readings nor bills weigh by it: such a meter would be billed for a part of its energy.
+        raise ValueError(f"{_shown(text)}: meters with a multiplier cannot be billed yet. Leave the cell empty, or 1.")
     return value
 
 

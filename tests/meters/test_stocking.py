@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from decimal import Decimal
 
 import pytest
 from sqlalchemy import text
@@ -32,12 +31,12 @@ def refused(content):
 
 
 def test_a_file_stocks_meters_with_all_that_it_says(area):
-    done = stock(HEADING + "MTR-00000007,Pune-East,Secure,Premier 300,3,1.5,2026-11-01\nmtr-00000008,,,,,,\n")
+    done = stock(HEADING + "MTR-00000007,Pune-East,Secure,Premier 300,3,1.000,2026-11-01\nmtr-00000008,,,,,,\n")
     area.commit()
     assert done == Stocked(new=2, changed=0, unchanged=0)
     meter = area.get(Meter, 7)
     assert (meter.region, meter.make, meter.model, meter.phase) == ("Pune-East", "Secure", "Premier 300", 3)
-    assert meter.multiplier == Decimal("1.5")
+    assert meter.multiplier == 1
     assert meter.commissioned_at.isoformat() == "2026-10-31T18:30:00+00:00"
     plain = area.get(Meter, 8)
     assert (plain.status, plain.region, plain.make, plain.phase, plain.multiplier) == ("in_stock", None, None, 1, 1)
@@ -83,6 +82,8 @@ def test_a_wrong_row_keeps_every_row_from_being_written(area):
         ("Infinity", "multiplier"),
         ("10001", "multiplier"),
         ("1_0", "multiplier"),
+        ("40", "multiplier"),  # nothing weighs by it yet
+        ("1.5", "multiplier"),
         ("27/11/2026", "commissioned"),
         ("1999-12-31", "commissioned"),
         ("2026-11-16", "commissioned"),
@@ -130,7 +131,7 @@ def test_other_separators_marks_and_line_ends_are_read(area):
 
 
 def test_a_column_that_is_not_there_changes_nothing(area):
-    stock(HEADING + "MTR-00000007,Pune-East,Secure,P,3,2,2026-11-01\n")
+    stock(HEADING + "MTR-00000007,Pune-East,Secure,P,3,1,2026-11-01\n")
     assert stock("meter,model\nMTR-00000007,Q\n") == Stocked(0, 1, 0)
     meter = area.get(Meter, 7)
     assert (meter.region, meter.make, meter.model, meter.phase) == ("Pune-East", "Secure", "Q", 3)
@@ -139,8 +140,8 @@ def test_a_column_that_is_not_there_changes_nothing(area):
 def test_what_bears_on_a_bill_stays_while_somebody_holds_the_meter(area):
     make_holder(meter_id="MTR-00000007", pool=POOL)
     area.commit()
-    errors = refused("meter,region,multiplier,make\nMTR-00000007,Pune-East,2,Secure\n")
-    assert errors[2] == ["MTR-00000007 is held by somebody; its region and multiplier cannot be changed."]
+    errors = refused("meter,region,phase,make\nMTR-00000007,Pune-East,3,Secure\n")
+    assert errors[2] == ["MTR-00000007 is held by somebody; its region and phase cannot be changed."]
     area.rollback()
     assert stock("meter,region,multiplier,make\nMTR-00000007,Pune-West,1,Secure\n") == Stocked(0, 1, 0)
     assert area.get(Meter, 7).status == "assigned"

@@ -98,7 +98,7 @@ def test_nothing_stocked_is_no_fault(admin: Browser) -> None:
 
 
 def test_the_file_comes_back_as_it_went_out(admin: Browser, meters: None, act: Callable) -> None:
-    send(admin, "meter,make,model,commissioned,multiplier\nMTR-00000001,=cmd(),-1,2026-01-31,1.5\n", 303)
+    send(admin, "meter,make,model,commissioned,multiplier\nMTR-00000001,=cmd(),-1,2026-01-31,1\n", 303)
     lines = admin.client.get("/admin/stock.csv").text
     rows = list(csv.DictReader(io.StringIO(lines)))
     assert rows[0] == {
@@ -107,7 +107,7 @@ def test_the_file_comes_back_as_it_went_out(admin: Browser, meters: None, act: C
         "make": "'=cmd()",
         "model": "'-1",
         "phase": "1",
-        "multiplier": "1.500",
+        "multiplier": "1.000",
         "digits": "6",
         "commissioned": "2026-01-31",
         "status": "in_stock",
