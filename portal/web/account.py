@@ -137,7 +137,7 @@ def close_post() -> AnyResponse:
         return _page("account/close.html", form, _put(form, error, "password"))
     session.commit()
     log_out()
-    flash(_("Your account is closed. The last bill comes by e-mail."), "good")
+    flash(_("Your account is closed. What was billed stays owed."), "good")
     return redirect(url_for("public.start"), 303)
 
 
